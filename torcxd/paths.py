@@ -1,0 +1,120 @@
+"""Every path that torcxd reads or writes, below one root.
+
+``--root DIR`` moves them all at once, for images, containers, tests and the demo. No other module spells an
+absolute path of the host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+# The names of torcx's own layout; see torcx's documentation, "paths and permissions".
+STORE_NAME: Final = "store"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The node's file-system layout below ``root``.
+
+    :param root: the directory that stands for ``/``.
+    """
+
+    root: Path = Path("/")
+
+    def at(self, absolute: str | Path) -> Path:
+        """Where the host's absolute path *absolute* lies below the root."""
+        return self.root / str(absolute).lstrip("/")
+
+    # The host.
+    @property
+    def os_release(self) -> Path:
+        return self.at("/usr/lib/os-release")
+
+    @property
+    def boot_id(self) -> Path:
+        """One UUID per boot, from the kernel; proc(5)."""
+        return self.at("/proc/sys/kernel/random/boot_id")
+
+    @property
+    def docker_data(self) -> Path:
+        return self.at("/var/lib/docker")
+
+    # torcx.
+    @property
+    def torcx_state(self) -> Path:
+        return self.at("/var/lib/torcx")
+
+    @property
+    def user_store(self) -> Path:
+        """The store that torcxd writes to; vendor and OEM stores are read-only."""
+        return self.torcx_state / STORE_NAME
+
+    def stores(self, os_version: str) -> tuple[Path, ...]:
+        """The stores in the order in which torcx's generator looks, first hit wins."""
+        return (
+            self.at("/usr/share/torcx/store"),
+            self.at("/usr/share/oem/torcx/store") / os_version,
+            self.at("/usr/share/oem/torcx/store"),
+            self.user_store / os_version,
+            self.user_store,
+        )
+
+    @property
+    def staging(self) -> Path:
+        """Downloads, keyed by digest: on the store's own file system, so that placing is a link or a rename."""
+        return self.torcx_state / "torcxd-staging"
+
+    def profile_directories(self) -> tuple[Path, Path, Path]:
+        """Vendor, OEM and user profiles, in the order in which torcx merges them."""
+        return (
+            self.at("/usr/share/torcx/profiles"),
+            self.at("/usr/share/oem/torcx/profiles"),
+            self.at("/etc/torcx/profiles"),
+        )
+
+    @property
+    def next_profile(self) -> Path:
+        return self.at("/etc/torcx/next-profile")
+
+    @property
+    def torcx_metadata(self) -> Path:
+        """The seal that the generator leaves at boot once it has applied a profile."""
+        return self.at("/run/metadata/torcx")
+
+    @property
+    def sealed_profile(self) -> Path:
+        return self.at("/run/torcx/profile.json")
+
+    # Kubernetes.
+    @property
+    def installer(self) -> Path:
+        """The installer's node-local fallback for everything that the API server would answer (A22)."""
+        return self.at("/etc/kubernetes/installer")
+
+    @property
+    def service_account(self) -> Path:
+        return self.at("/var/run/secrets/kubernetes.io/serviceaccount")
+
+    # torcxd itself.
+    @property
+    def state_directory(self) -> Path:
+        return self.at("/var/lib/torcxd")
+
+    @property
+    def state_file(self) -> Path:
+        return self.state_directory / "state.json"
+
+    @property
+    def history_file(self) -> Path:
+        return self.state_directory / "history.jsonl"
+
+    @property
+    def keyring_home(self) -> Path:
+        """gpg's home directory for the imported keyring; private (0700)."""
+        return self.state_directory / "gnupg"
+
+    def configuration(self) -> tuple[Path, ...]:
+        """Configuration directories, the strongest last."""
+        return (self.at("/usr/lib/torcxd"), self.at("/etc/torcxd"))
