@@ -1,0 +1,71 @@
+"""Directories that only this user can look into, and the lock that keeps two processes apart in one.
+
+Both functions block, if briefly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from torcxd.errors import EX_NOPERM, PermanentError, from_os_error
+from torcxd.host import files
+
+MODE: Final = 0o700
+_LOCK: Final = ".lock"
+
+
+def private_directory(directory: Path) -> None:
+    """Create *directory* for us alone, or make sure that it is ours alone.
+
+    Nobody else may be able to swap a file between its verification and its use.
+
+    :raises PermanentError: something else has that name, a symbolic link included, or it belongs to another user.
+    :raises TorcxdError: typed by the errno, naming the directory.
+    """
+    try:
+        found = os.lstat(directory)
+    except FileNotFoundError:
+        files.make_directory(directory.parent)
+        files.make_directory(directory, MODE)
+        return
+    except OSError as error:
+        raise from_os_error(error, "look at", directory) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise PermanentError(f"{directory} is not a directory", hint="move it away: torcxd makes its own")
+    if found.st_uid != os.geteuid():
+        raise PermanentError(
+            f"{directory} belongs to user {found.st_uid}, not to this process's user {os.geteuid()}",
+            hint="remove it, or give it the owner that torcxd runs as",
+            exit_code=EX_NOPERM,
+        )
+    if stat.S_IMODE(found.st_mode) != MODE:
+        try:
+            directory.chmod(MODE)
+        except OSError as error:
+            raise from_os_error(error, "make private", directory) from error
+
+
+@contextlib.contextmanager
+def locked(directory: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the exclusive lock of *directory*; the kernel drops it with the process, however that ends.
+
+    :param wait: whether to block until it is free, for holders that are done within milliseconds.
+    :raises BlockingIOError: it is held and *wait* is false.
+    :raises TorcxdError: typed by the errno, naming the lock file.
+    """
+    path = directory / _LOCK
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise from_os_error(error, "lock", path) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
