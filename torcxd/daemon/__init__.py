@@ -1,1 +1,1 @@
-
+"""The shell: carries out what the core decides, on trio."""

@@ -1,0 +1,30 @@
+"""Entry points. Nothing heavy is imported here: ``torcxd status`` must answer while people wait."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``torcxd``: run the command that *argv* names; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["status"]:
+        # The whole parser would cost several times what reading the state file does.
+        from torcxd.cli.status import main as status
+
+        return status(arguments[1:])
+    from torcxd.cli.dispatch import run
+
+    return run(arguments)
+
+
+def bootstrap_main(argv: Sequence[str] | None = None) -> int:
+    """``tectonic-torcx-bootstrap``: the original's name and defaults for ``torcxd bootstrap`` (A37)."""
+    from torcxd.cli.dispatch import run_original_bootstrap
+
+    return run_original_bootstrap(list(sys.argv[1:] if argv is None else argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""``torcxd bootstrap``: from first boot to a published kubelet.env."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import sys
+
+import trio
+
+from torcxd.charts import load_chart
+from torcxd.cli.output import fail
+from torcxd.daemon.context import Context
+from torcxd.daemon.engine import Engine
+from torcxd.daemon.lock import only_instance
+from torcxd.daemon.narrator import Narrator
+from torcxd.daemon.perform import performer
+from torcxd.daemon.progress import LiveLine, Silent
+from torcxd.daemon.statefile import StateFile
+from torcxd.errors import EX_OK
+from torcxd.host.boot import read_boot_id
+from torcxd.lifecycle.effects import End
+from torcxd.lifecycle.machine import Lifecycle, Policy
+from torcxd.paths import Layout
+from torcxd.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# A shell's convention for a process that a signal ended: 128 + its number. Never 0: a bootstrap that was stopped must
+# not release the kubelet (C6).
+_SIGNALLED = 128
+
+
+def bootstrap(settings: Settings, layout: Layout) -> int:
+    """Run the bootstrap to its end; returns the exit code: 0 only with kubelet.env in place.
+
+    :raises TorcxdError: when it cannot even begin.
+    """
+    progress = LiveLine() if sys.stderr.isatty() else Silent()
+    context = Context(settings, layout, dict(os.environ), progress=progress)
+    if context.kubelet_env.exists():
+        log.info("%s exists: this node is bootstrapped already; nothing is left to do.", context.kubelet_env)
+        return EX_OK
+    engine = Engine(
+        Lifecycle(load_chart(), Policy(ends_when_published=True, ends_on_permanent=True, retry_for=settings.retry_for)),
+        StateFile(layout),
+        performer(context, random.random),
+        boot_id=read_boot_id(layout.boot_id),
+        clock=context.clock,
+        random=random.random,
+        observer=Narrator(context),
+    )
+    with only_instance(layout):
+        ending = trio.run(_until_signal, engine)
+    progress.finish()
+    if isinstance(ending, signal.Signals):
+        log.warning("Stopped by %s; the next run goes on from here.", ending.name)
+        return _SIGNALLED + ending
+    if ending.exit_code != EX_OK:
+        return fail(ending.message, ending.hint, ending.exit_code)
+    return EX_OK
+
+
+async def _until_signal(engine: Engine) -> End | signal.Signals:
+    """Run the engine; SIGTERM, SIGINT and SIGHUP cancel it, and what was reported by then is on disk."""
+    result: End | signal.Signals | None = None
+    async with trio.open_nursery() as nursery:
+
+        async def wait_for_signal() -> None:
+            nonlocal result
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+                listening.set()
+                async for number in received:
+                    result = signal.Signals(number)
+                    nursery.cancel_scope.cancel()
+                    return
+
+        listening = trio.Event()
+        nursery.start_soon(wait_for_signal)
+        await listening.wait()
+        result = await engine.run()
+        nursery.cancel_scope.cancel()
+    assert result is not None
+    return result

@@ -1,0 +1,33 @@
+"""``torcxd history``: past transitions and failures."""
+
+from __future__ import annotations
+
+import json
+
+from torcxd.cli.output import moment
+from torcxd.daemon.statefile import read_history
+from torcxd.errors import from_os_error
+from torcxd.paths import Layout
+
+
+def history(layout: Layout, *, lines: int, as_json: bool) -> int:
+    """Print the newest *lines* entries, oldest first; returns the exit code.
+
+    :raises TorcxdError: when the history exists and cannot be read.
+    """
+    try:
+        entries = read_history(layout.history_file, most=max(1, lines))
+    except FileNotFoundError:
+        entries = []
+    except OSError as error:
+        raise from_os_error(error, "read", layout.history_file) from error
+    for entry in entries:
+        if as_json:
+            print(json.dumps(entry))
+        elif entry.get("event") == "failed":
+            print(f"{moment(entry['at'])}  {entry['from']} failed (attempt {entry['attempt']}): {entry['because']}")
+        else:
+            print(f"{moment(entry['at'])}  {entry['from']} → {entry['to']}: {entry['because']}")
+    if not entries and not as_json:
+        print("Nothing was run on this node yet.")
+    return 0

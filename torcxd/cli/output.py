@@ -1,0 +1,103 @@
+"""What people see: colours where they help, errors that say what to do, log lines for a terminal or for the journal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from typing import Final, TextIO
+
+_BOLD: Final = "1"
+_RED: Final = "31"
+_YELLOW: Final = "33"
+_DIM: Final = "2"
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Whether *stream* is a terminal and nobody said no (https://no-color.org)."""
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, code: str, stream: TextIO) -> str:
+    """*text* in an SGR style where *stream* takes colours."""
+    return f"\x1b[{code}m{text}\x1b[0m" if wants_colour(stream) else text
+
+
+def bold(text: str, stream: TextIO) -> str:
+    return paint(text, _BOLD, stream)
+
+
+def dim(text: str, stream: TextIO) -> str:
+    return paint(text, _DIM, stream)
+
+
+def fail(message: str, hint: str, exit_code: int) -> int:
+    """Tell of the error that ends the command; returns *exit_code*."""
+    if _speaks_to_journal():
+        print(f"<3>{message}" + (f" Hint: {hint}." if hint else ""), file=sys.stderr)
+        return exit_code
+    print(f"{paint('torcxd: error:', _RED, sys.stderr)} {message}", file=sys.stderr)
+    if hint:
+        print(f"  {dim('hint:', sys.stderr)} {hint}", file=sys.stderr)
+    return exit_code
+
+
+def ago(seconds: float) -> str:
+    """A span of time for people: ``3 min``."""
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds // unit:.0f} {name}"
+    return f"{max(0, seconds):.0f} s"
+
+
+def moment(at: float) -> str:
+    """A point in time for people and for grep, UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(at))
+
+
+def set_up_logging(level: str) -> None:
+    """Log to standard error: plain lines on a terminal, with sd-daemon(3) priorities for the journal."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JournalLines() if _speaks_to_journal() else _TerminalLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # gnupg logs each line that gpg prints at debug level, twice.
+    logging.getLogger("gnupg").setLevel(logging.WARNING)
+
+
+def _speaks_to_journal() -> bool:
+    """Whether standard error is the journal's stream, as systemd.exec(5) says how to tell."""
+    try:
+        device, inode = os.environ.get("JOURNAL_STREAM", "").split(":")
+        found = os.fstat(sys.stderr.fileno())
+        return (found.st_dev, found.st_ino) == (int(device), int(inode))
+    except (ValueError, OSError):
+        return False
+
+
+class _TerminalLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        stamp = dim(time.strftime("%H:%M:%S", time.localtime(record.created)), sys.stderr)
+        if record.levelno >= logging.ERROR:
+            return f"{stamp} {paint(text, _RED, sys.stderr)}"
+        if record.levelno >= logging.WARNING:
+            return f"{stamp} {paint(text, _YELLOW, sys.stderr)}"
+        return f"{stamp} {dim(text, sys.stderr) if record.levelno < logging.INFO else text}"
+
+
+class _JournalLines(logging.Formatter):
+    _PRIORITIES: Final = {
+        logging.DEBUG: 7,
+        logging.INFO: 6,
+        logging.WARNING: 4,
+        logging.ERROR: 3,
+        logging.CRITICAL: 2,
+    }
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = self._PRIORITIES.get(record.levelno, 6)
+        # A line break would end the entry and lose the priority of the rest.
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())

@@ -1,0 +1,126 @@
+"""The one parser: help, man page and shell completion are made from it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Final, NoReturn
+
+from torcxd import __version__
+from torcxd.cli import status
+from torcxd.errors import EX_USAGE
+from torcxd.settings import OPTIONS, Option, parse_bool
+
+_DESCRIPTION: Final = """\
+Brings a Kubernetes node's container runtime, kubelet version and operating system from one consistent set to the next,
+and never lets the node boot into an inconsistent one.
+"""
+_EPILOG: Final = """\
+Every setting can also be given as an environment variable (TORCXD_UPGRADE_OS=false) or in /etc/torcxd/config.yaml
+(upgrade_os: false). Exit codes are those of sysexits(3): 0 done, 64 wrong usage, 65 bad data from outside, 69 a peer is
+unavailable, 75 try again, 77 not permitted, 78 wrong configuration.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with sysexits' code for wrong usage, and no guessing of abbreviated flags."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage()
+        self.exit(EX_USAGE, f"{self.prog}: {message}\nTry '{self.prog} --help'.\n")
+
+
+def build() -> Parser:
+    """The parser of ``torcxd`` with all its commands."""
+    parser = Parser("torcxd", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"torcxd {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    bootstrap = commands.add_parser(
+        "bootstrap",
+        help="prepare a new node, reboot if needed, and publish kubelet.env",
+        description="Takes a new node from first boot to a written kubelet.env, with the right Docker addon in the "
+        "torcx stores of the running and of the coming OS version.\nWith kubelet.env present it does nothing.",
+        epilog=_EPILOG,
+    )
+    add_settings(bootstrap)
+    plan = commands.add_parser(
+        "plan",
+        help="say what bootstrap would do, and why; change nothing",
+        description="Gathers the facts, reads the manifests, prints what would be done and why, and changes nothing.",
+    )
+    add_settings(plan)
+    plan.add_argument("--json", action="store_true", help="print the plan as JSON")
+    status.add_arguments(
+        commands.add_parser("status", help="show the state and what it waits for", description=status.DESCRIPTION)
+    )
+    history = commands.add_parser(
+        "history",
+        help="show past transitions",
+        description="Prints the recorded transitions and failures, oldest first.",
+    )
+    add_root(history)
+    history.add_argument("--json", action="store_true", help="print one JSON object a line")
+    history.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="how many to show (default: 50)")
+    graph = commands.add_parser(
+        "graph",
+        help="draw the states",
+        description="Prints the diagram of the states, generated from the chart itself.",
+    )
+    graph.add_argument("--format", choices=("mermaid", "dot"), default="mermaid", help="default: mermaid")
+    demo = commands.add_parser(
+        "demo",
+        help="bootstrap a sandboxed node before your eyes",
+        description="Sets up a node in a folder, with a private D-Bus, an update_engine, a signed bucket and an API server, "
+        "and runs the real bootstrap on it, through a reboot. Nothing outside the folder is touched.",
+    )
+    demo.add_argument("--directory", metavar="DIR", help="keep the node in this new or empty folder")
+    return parser
+
+
+def build_original_bootstrap() -> Parser:
+    """The parser of ``tectonic-torcx-bootstrap``: the original's flags, without a command."""
+    parser = Parser(
+        "tectonic-torcx-bootstrap",
+        description="Drop-in for tectonic-torcx-bootstrap: the same as 'torcxd bootstrap', with the original's "
+        "defaults for --keyring (/pubring.gpg) and --version-manifest (/versions.yaml where it exists).",
+        epilog=_EPILOG,
+    )
+    add_settings(parser)
+    parser.add_argument("--torcx-bin", metavar="FILE", help="accepted and not used: torcx's files are handled natively")
+    return parser
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", default="/", metavar="DIR", help="the folder that stands for / (default: /)")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Give *parser* a flag for each setting. A flag that is not given is absent from the namespace."""
+    add_root(parser)
+    group = parser.add_argument_group("settings")
+    for option in OPTIONS:
+        extra: dict[str, Any] = {}
+        if option.parse is parse_bool:
+            # As with the original's flag library, "--flag" alone means true.
+            extra = {"nargs": "?", "const": "true"}
+        group.add_argument(
+            option.flag,
+            dest=option.name,
+            default=argparse.SUPPRESS,
+            metavar=option.metavar,
+            help=f"{option.help} (default: {_shown(option)})".replace("%", "%%"),
+            **extra,
+        )
+
+
+def _shown(option: Option) -> str:
+    if isinstance(option.default, bool):
+        return str(option.default).lower()
+    if isinstance(option.default, float):
+        return f"{option.default:.0f}s"
+    return str(option.default) or "none"

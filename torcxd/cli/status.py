@@ -1,0 +1,128 @@
+"""``torcxd status``: reads the state file and tells; works while no other torcxd runs, and imports next to nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from torcxd.daemon import document
+
+DESCRIPTION: Final = (
+    "Says in which state the node's lifecycle is, since when, what it waits for, what failed last and when it is tried "
+    "again. The schema of --json is documented in docs/state-file.md. Exit codes: 0 told (also when nothing was ever "
+    "run), 65 the state file is damaged, 77 it may not be read."
+)
+_EX_DATAERR: Final = 65
+_EX_NOPERM: Final = 77
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``status``, for its own parser and for the whole program's."""
+    parser.add_argument("--root", default="/", metavar="DIR", help="the folder that stands for / (default: /)")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit code."""
+    parser = argparse.ArgumentParser("torcxd status", description=DESCRIPTION, allow_abbrev=False)
+    add_arguments(parser)
+    arguments = parser.parse_args(argv)
+    report, exit_code = read(f"{arguments.root.rstrip('/')}/var/lib/torcxd/state.json")
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+    else:
+        sys.stdout.write(render(report, time.time()))
+    return exit_code
+
+
+def read(path: str) -> tuple[dict[str, Any], int]:
+    """The report of the state file at *path*, and the exit code.
+
+    The keys are stable: ``schema, state, since, boot_id, waiting_for, waiting_until, plan, last_error, attempts,
+    next_try, reboot, boots, published_at, problem``. Times are seconds since the epoch; what is not known is null.
+    """
+    report: dict[str, Any] = dict.fromkeys(
+        ("state", "since", "boot_id", "waiting_for", "waiting_until", "plan", "last_error")
+    )
+    report |= {"schema": document.SCHEMA, "attempts": 0, "next_try": None, "reboot": None, "boots": {}}
+    report |= {"published_at": None, "problem": None}
+    try:
+        with open(path, "rb") as stream:
+            content = document.decode(stream.read(document.LARGEST + 1))
+    except FileNotFoundError:
+        return report, 0
+    except PermissionError:
+        report["problem"] = f"{path} may not be read by this user; try as root"
+        return report, _EX_NOPERM
+    except (OSError, document.DamagedDocument) as error:
+        report["problem"] = f"{path} is unusable: {error}; the next run keeps it aside and gathers afresh"
+        return report, _EX_DATAERR
+    for key in ("state", "since", "boot_id", "plan", "next_try", "reboot", "boots", "published_at", "waiting_until"):
+        report[key] = content.get(key)
+    report["waiting_for"] = content.get("waiting_for") or None
+    failure = content.get("failure")
+    if failure:
+        report["attempts"] = failure.pop("attempts", 0)
+        report["last_error"] = failure
+    return report, 0
+
+
+def render(report: dict[str, Any], now: float) -> str:
+    """The report for people."""
+    from torcxd.cli.output import ago, bold, moment
+
+    lines: list[tuple[str, str]] = []
+    if report["problem"]:
+        lines.append(("Problem", report["problem"]))
+    elif report["state"] is None:
+        lines.append(("State", "nothing was run on this node yet"))
+    else:
+        since = report["since"]
+        lines.append(("State", f"{bold(report['state'], sys.stdout)} since {moment(since)} ({ago(now - since)} ago)"))
+    if report["waiting_for"]:
+        until = report["waiting_until"]
+        lines.append(("Waits for", report["waiting_for"] + (f", until {moment(until)}" if until else "")))
+    lines += _plan_lines(report["plan"])
+    error = report["last_error"]
+    if error:
+        times = f"attempt {report['attempts']}, {ago(now - error['last_at'])} ago, first {moment(error['first_at'])}"
+        lines.append(("Last error", f"{error['message']} ({times})"))
+        if error["hint"]:
+            lines.append(("Hint", error["hint"]))
+    if report["next_try"] is not None:
+        left = report["next_try"] - now
+        lines.append(("Next try", f"in {ago(left)}" if left > 0 else f"was due {ago(-left)} ago: is torcxd running?"))
+    reboot = report["reboot"]
+    if reboot:
+        asked = f"accepted {moment(reboot['accepted_at'])}" if reboot["accepted_at"] else "not accepted yet"
+        cleaned = "; /var/lib/docker is cleaned on the way" if reboot["clean_docker"] else ""
+        lines.append(("Reboot", f"{asked}{cleaned}"))
+    lines += [("Boots", f"{count} did not bring {what}") for what, count in (report["boots"] or {}).items()]
+    if report["published_at"]:
+        lines.append(("Published", f"kubelet.env, {moment(report['published_at'])}"))
+    return "".join(f"{key + ':':12}{value}\n" for key, value in lines)
+
+
+def _plan_lines(plan: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if not plan:
+        return []
+    target = plan["target"]
+    lines = [
+        (
+            "OS",
+            f"{target['current_os']}" + (f" → {target['next_os']}" if target["next_os"] else " (no update pending)"),
+        ),
+        ("Kubernetes", f"{target['kube_version']} (from {target['kube_source']})"),
+    ]
+    if plan["resolved"]:
+        lines.append(("Docker", plan["docker"] or "as the OS image has it; nothing is staged"))
+        lines += [
+            ("Image", f"{each['name']}:{each['reference']} for OS {each['os_version']}") for each in plan["images"]
+        ]
+    else:
+        lines.append(("Docker", f"one of {', '.join(target['docker_preferences'])}, best first"))
+    return lines

@@ -1,0 +1,164 @@
+"""The effects of fetching and verified: manifests, images, stores, profile."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import trio
+
+from torcxd.addons.fetch import Download, Fetcher
+from torcxd.addons.manifest import parse_manifest, render_url
+from torcxd.addons.profile import ensure_pinned
+from torcxd.addons.signature import Verifier
+from torcxd.addons.staging import Staging
+from torcxd.addons.store import Store
+from torcxd.daemon.context import Context
+from torcxd.daemon.engine import Report
+from torcxd.daemon.inspection import holds, is_vendored
+from torcxd.errors import EX_NOINPUT, PermanentError
+from torcxd.host.os_release import read_os_release
+from torcxd.http import HttpClient, raise_for_status
+from torcxd.lifecycle.catalog import PackageManifest
+from torcxd.lifecycle.effects import Fetch, Place
+from torcxd.lifecycle.events import Fetched, Placed, Resolved
+from torcxd.lifecycle.facts import Image, Plan
+from torcxd.lifecycle.plan import DOCKER, FIRST_WITH_ADDONS, os_versions_to_stage, resolve
+
+log = logging.getLogger(__name__)
+
+# The published manifests are some kilobytes; ten thousand versions would fit.
+_LARGEST_MANIFEST = 8 << 20
+# An armored signature is under a kilobyte; several of them still fit.
+_LARGEST_SIGNATURE = 64 << 10
+
+
+async def fetch(ctx: Context, effect: Fetch, report: Report) -> None:
+    """Resolve the plan unless that was done, bring each image into staging, and report ``Fetched``."""
+    plan = effect.plan
+    async with ctx.bucket() as http:
+        if not plan.resolved:
+            plan = await resolve_plan(ctx, http, plan)
+            await report(Resolved(ctx.clock.now(), plan))
+        await download(ctx, http, plan)
+    await report(Fetched(ctx.clock.now()))
+
+
+async def place(ctx: Context, effect: Place, report: Report) -> None:
+    """Give the staged images their final names, pin the profile, remove what is not needed; report ``Placed``."""
+    await trio.to_thread.run_sync(_place, ctx, effect.plan)
+    await report(Placed(ctx.clock.now()))
+
+
+async def resolve_plan(ctx: Context, http: HttpClient, plan: Plan, *, keyring_home: Path | None = None) -> Plan:
+    """Read and verify the manifests, and choose.
+
+    :param keyring_home: where gpg may keep its imported keys; the state directory unless given.
+    :raises TorcxdError: a manifest that cannot be had, is not signed by a trusted key, or offers no accepted version.
+    """
+    manifests: dict[str, PackageManifest] = {}
+    verifier = None
+    if not ctx.settings.no_verify_signatures:
+        verifier = Verifier(ctx.path(ctx.settings.keyring), keyring_home or ctx.layout.keyring_home)
+
+    async def read(os_version: str) -> None:
+        manifests[os_version] = await _manifest(ctx, http, verifier, plan.target.board, os_version)
+
+    versions = os_versions_to_stage(plan.target)
+    for each in (plan.target.coming_os, plan.target.current_os):
+        if plan.target.stage and each not in versions:
+            log.info("OS version %s is older than %s and has no remote addons: nothing to do.", each, FIRST_WITH_ADDONS)
+    async with trio.open_nursery() as nursery:
+        for each in versions:
+            nursery.start_soon(read, each)
+    return resolve(plan, manifests)
+
+
+async def plan_without_traces(ctx: Context, plan: Plan) -> Plan:
+    """Resolve a plan and leave nothing behind: for ``torcxd plan``."""
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(TemporaryDirectory(prefix="torcxd-")))
+        async with ctx.bucket() as http:
+            return await resolve_plan(ctx, http, plan, keyring_home=home / "gnupg")
+
+
+async def download(ctx: Context, http: HttpClient, plan: Plan) -> None:
+    """Bring each image of a resolved plan that no store holds into staging."""
+    missing = await _missing(ctx, plan)
+    if missing:
+        fetcher = Fetcher(http, Staging(ctx.layout), parallel=ctx.settings.parallel, progress=ctx.progress)
+        await fetcher.fetch(missing)
+
+
+async def missing_images(ctx: Context, plan: Plan) -> list[Image]:
+    """The images of a resolved plan that neither a store nor the OS image has."""
+    running_os = read_os_release(ctx.layout.os_release).version
+    store = Store(ctx.layout)
+    return [each for each in plan.images if not await holds(ctx, store, each, running_os)]
+
+
+async def _missing(ctx: Context, plan: Plan) -> list[Download]:
+    store = Store(ctx.layout)
+    downloads = []
+    for image in await missing_images(ctx, plan):
+        if await trio.to_thread.run_sync(store.find_digest, image.name, image.digest) is not None:
+            log.info("%s is in the store of another OS version already; it is linked.", image.label)
+        elif not image.urls:
+            raise PermanentError(
+                f"{image.label} should be in the OS image at {image.vendor_path}, but is not, and has no URL",
+                exit_code=EX_NOINPUT,
+            )
+        else:
+            downloads.append(Download(image.digest, image.urls, image.label))
+    return downloads
+
+
+async def _manifest(
+    ctx: Context,
+    http: HttpClient,
+    verifier: Verifier | None,
+    board: str,
+    os_version: str,
+) -> PackageManifest:
+    url = render_url(ctx.settings.torcx_manifest_url, board, os_version)
+    bodies: dict[str, bytes] = {}
+
+    async def get(suffix: str, limit: int) -> None:
+        response = await http.get(url + suffix, max_bytes=limit)
+        raise_for_status(response)
+        bodies[suffix] = bytes(response.body)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(get, "", _LARGEST_MANIFEST)
+        if verifier is not None:
+            nursery.start_soon(get, ".asc", _LARGEST_SIGNATURE)
+    # Nothing is made of the manifest before its signature is good.
+    if verifier is None:
+        log.warning("The manifest %s is used unverified: --no-verify-signatures is set.", url)
+    else:
+        signer = await verifier.verify(bodies[""], bodies[".asc"], url)
+        log.debug("The manifest %s is signed by %s.", url, signer)
+    return parse_manifest(bodies[""], url)
+
+
+def _place(ctx: Context, plan: Plan) -> None:
+    store = Store(ctx.layout)
+    staging = Staging(ctx.layout)
+    running_os = read_os_release(ctx.layout.os_release).version
+    for image in plan.images:
+        if is_vendored(ctx, image, running_os):
+            continue
+        if store.holds(image.os_version, image.name, image.reference, image.digest):
+            continue
+        source = store.find_digest(image.name, image.digest) or staging.path(image.digest)
+        store.place(source, image.os_version, image.name, image.reference)
+        log.info("Placed %s in the store.", image.label)
+    if plan.docker is not None:
+        edit = ensure_pinned(ctx.layout, ctx.settings.torcx_profile, DOCKER, plan.docker)
+        if edit.changed:
+            log.info("The torcx profile %s pins docker:%s for the next boot.", edit.profile, plan.docker)
+        for each in store.gc(plan.target.current_os, plan.target.coming_os):
+            log.info("Removed the store of OS version %s.", each)
+    staging.clean(keep=())

@@ -1,0 +1,164 @@
+"""What the cluster wants of a node: the Kubernetes version and the Docker versions that it accepts.
+
+An API server that does not answer is no reason to fail: everything it would say has a fallback on the node (A22, A24).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import trio
+
+from torcxd.daemon.context import Context
+from torcxd.errors import Kind, PermanentError, TorcxdError
+from torcxd.host import env_file, files
+from torcxd.kube.client import KubeClient
+from torcxd.kube.kubeconfig import ClusterAccess, in_cluster, load_kubeconfig
+from torcxd.kube.mappings import builtin_mappings, parse_mappings
+from torcxd.lifecycle import retry
+from torcxd.lifecycle.mappings import Mappings
+from torcxd.lifecycle.versions import parse_kube_version
+
+log = logging.getLogger(__name__)
+
+CONFIG_MAP: Final = "tectonic-torcx-runtime-mappings"
+CONFIG_MAP_KEY: Final = "runtime-mappings.yaml"
+# Versions and mappings are some hundred bytes; nobody writes a megabyte of them.
+_LARGEST_FILE: Final = 1 << 20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What was found, and where."""
+
+    kube_version: str
+    kube_source: str
+    docker_preferences: tuple[str, ...]
+    mappings_source: str
+
+
+async def ask_cluster(ctx: Context, random: Callable[[], float]) -> Cluster:
+    """Determine the Kubernetes version and its Docker versions (A7, A11 to A15).
+
+    :raises ConfigurationError: when the kubeconfig is there but wrong.
+    :raises PermanentError: when no source knows the version, or the mappings do not cover it.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    mappings: list[tuple[Mappings, str]] = []
+    async with _api(ctx) as api, trio.open_nursery() as nursery:
+
+        async def version() -> None:
+            found["version"] = await _kube_version(ctx, api, random)
+
+        async def mapping() -> None:
+            mappings.append(await _mappings(ctx, api, random))
+
+        nursery.start_soon(version)
+        nursery.start_soon(mapping)
+    kube_version, kube_source = found["version"]
+    table, mappings_source = mappings[0]
+    parsed = parse_kube_version(kube_version)
+    return Cluster(kube_version, kube_source, table.docker_for(parsed), mappings_source)
+
+
+@asynccontextmanager
+async def _api(ctx: Context) -> AsyncIterator[KubeClient | None]:
+    access = _access(ctx)
+    if access is None:
+        log.info("There is no kubeconfig at %s: no API server is asked.", ctx.settings.kubeconfig)
+        yield None
+        return
+    async with KubeClient.connect(access, timeouts=ctx.timeouts, environment=ctx.environment) as client:
+        yield client
+
+
+def _access(ctx: Context) -> ClusterAccess | None:
+    path = ctx.path(ctx.settings.kubeconfig)
+    if path.exists():
+        return load_kubeconfig(path)
+    return in_cluster(ctx.layout, ctx.environment)
+
+
+async def _kube_version(ctx: Context, api: KubeClient | None, random: Callable[[], float]) -> tuple[str, str]:
+    forced = ctx.settings.force_kube_version
+    if forced:
+        try:
+            parse_kube_version(forced)
+        except ValueError as error:
+            raise PermanentError(f"--force-kube-version: {error}", exit_code=64) from None
+        return forced, "--force-kube-version"
+    why = "no kubeconfig"
+    if api is not None:
+        try:
+            return await _persist(ctx, api.version, "the API server's version", random), "the API server"
+        except TorcxdError as error:
+            if error.kind is Kind.CONFIGURATION:
+                raise
+            why = str(error)
+            log.warning("The API server does not tell the cluster's version: %s. The installer's is taken.", error)
+    path = ctx.layout.installer / "kubelet.env"
+    try:
+        env = env_file.parse(files.read_bytes(path, limit=_LARGEST_FILE).decode(errors="replace"), str(path))
+        version = env_file.installer_kube_version(env, str(path))
+        parse_kube_version(version)
+        return version, str(path)
+    except (TorcxdError, ValueError) as error:
+        raise PermanentError(
+            f"the cluster's Kubernetes version cannot be determined: API server: {why}; installer: {error}",
+            hint="set --force-kube-version, or mend one of the two",
+        ) from error
+
+
+async def _mappings(ctx: Context, api: KubeClient | None, random: Callable[[], float]) -> tuple[Mappings, str]:
+    namespace = ctx.settings.mappings_namespace
+    if api is not None:
+        source = f"the ConfigMap {namespace}/{CONFIG_MAP}"
+
+        async def get() -> str:
+            data = await api.config_map(namespace, CONFIG_MAP)
+            if CONFIG_MAP_KEY not in data:
+                raise PermanentError(f"{source} has no key {CONFIG_MAP_KEY}")
+            return data[CONFIG_MAP_KEY]
+
+        try:
+            text = await _persist(ctx, get, "the runtime mappings", random)
+        except TorcxdError as error:
+            if error.kind is Kind.CONFIGURATION:
+                raise
+            log.info("The API server gives no runtime mappings: %s. The node's own are taken.", error)
+        else:
+            # What the cluster says is believed or refused, never silently replaced.
+            return parse_mappings(text, source), source
+    path = ctx.layout.installer / CONFIG_MAP_KEY
+    if path.exists():
+        return parse_mappings(files.read_bytes(path, limit=_LARGEST_FILE).decode(errors="replace"), str(path)), str(
+            path
+        )
+    if ctx.settings.version_manifest:
+        path = ctx.path(ctx.settings.version_manifest)
+        return parse_mappings(files.read_bytes(path, limit=_LARGEST_FILE).decode(errors="replace"), str(path)), str(
+            path
+        )
+    return builtin_mappings(), "the built-in versions.yaml"
+
+
+async def _persist(ctx: Context, ask: Callable[[], Awaitable[T]], what: str, random: Callable[[], float]) -> T:
+    """Ask again while the failure is transient, for as long as ``--api-retry-for`` allows."""
+    deadline = trio.current_time() + ctx.settings.api_retry_for
+    attempt = 0
+    while True:
+        try:
+            return await ask()
+        except TorcxdError as error:
+            attempt += 1
+            pause = retry.delay(attempt, random())
+            if error.kind is not Kind.TRANSIENT or trio.current_time() + pause > deadline:
+                raise
+            log.debug("Asking for %s failed: %s; next try in %.1f s.", what, error, pause)
+            await trio.sleep(pause)

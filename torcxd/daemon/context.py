@@ -1,0 +1,66 @@
+"""What the effects work with: settings, paths, clock, and how to reach the peers."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torcxd.clock import Clock, SystemClock
+from torcxd.daemon.progress import Progress, Silent
+from torcxd.dbus.bus import Bus, open_bus
+from torcxd.errors import ConfigurationError
+from torcxd.http import HttpClient, Proxies, Timeouts
+from torcxd.paths import Layout
+from torcxd.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One process's surroundings.
+
+    :param environment: the process's environment, for proxies and in-cluster access.
+    :param timeouts: of every HTTP request.
+    """
+
+    settings: Settings
+    layout: Layout
+    environment: Mapping[str, str]
+    clock: Clock = field(default_factory=SystemClock)
+    progress: Progress = field(default_factory=Silent)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+    def path(self, setting: str) -> Path:
+        """A path setting, below the root."""
+        return self.layout.at(setting)
+
+    @property
+    def kubelet_env(self) -> Path:
+        return self.path(self.settings.kubelet_env_path)
+
+    @asynccontextmanager
+    async def bucket(self) -> AsyncIterator[HttpClient]:
+        """A client for manifests and images: the host's certificate authorities, the environment's proxies."""
+        try:
+            tls = ssl.create_default_context()
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot load the host's certificate authorities: {error}",
+                hint="check SSL_CERT_FILE and SSL_CERT_DIR",
+            ) from error
+        client = HttpClient(
+            timeouts=self.timeouts,
+            proxies=Proxies.from_environment(self.environment),
+            ssl_context=tls,
+            max_connections=max(self.settings.parallel, 4),
+        )
+        try:
+            yield client
+        finally:
+            await client.aclose()
+
+    def system_bus(self) -> AbstractAsyncContextManager[Bus]:
+        """The system bus, or the one that DBUS_SYSTEM_BUS_ADDRESS names."""
+        return open_bus()

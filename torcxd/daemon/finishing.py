@@ -1,0 +1,86 @@
+"""The effects of staged, reboot-pending and done: compare, reboot, publish."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import trio
+
+from torcxd.daemon.context import Context
+from torcxd.daemon.engine import Report
+from torcxd.daemon.inspection import inspect
+from torcxd.dbus.login1 import Login1
+from torcxd.dbus.systemd1 import Systemd1
+from torcxd.errors import TransientError
+from torcxd.host import docker_cleanup, env_file, files
+from torcxd.lifecycle.effects import Compare, Publish, Reboot
+from torcxd.lifecycle.events import Compared, Drifted, Published, RebootRequested, Waiting
+
+log = logging.getLogger(__name__)
+
+# systemd stops a unit within 90 s unless told otherwise; several times that, and the accepted request went nowhere.
+REBOOT_DEADLINE: Final = 600.0
+_LARGEST_ENV: Final = 1 << 20
+
+
+async def compare(ctx: Context, effect: Compare, report: Report) -> None:
+    """Look at what runs and report ``Compared``."""
+    running = await inspect(ctx, effect.plan)
+    await report(Compared(ctx.clock.now(), running))
+
+
+async def reboot(ctx: Context, effect: Reboot, report: Report) -> None:
+    """Ask for the reboot once, then wait for the end.
+
+    A request that was accepted in this boot is not repeated (I7), nor is one made while the system goes down already:
+    the process may have been killed between the request and its record.
+
+    :raises TransientError: when the request is refused, or was accepted and nothing happened.
+    """
+    if not effect.accepted:
+        async with ctx.system_bus() as bus:
+            if effect.clean_docker:
+                await docker_cleanup.schedule(bus)
+                log.info("Docker changes: /var/lib/docker is cleaned on the way through the reboot.")
+            else:
+                await docker_cleanup.cancel(bus)
+            login1 = Login1(bus)
+            if await login1.preparing_for_shutdown():
+                log.info("The system is going down already; no second reboot is asked for.")
+            else:
+                log.info("Asking %s for a reboot into %s.", ctx.settings.reboot_via, effect.plan.key)
+                if ctx.settings.reboot_via == "login1":
+                    await login1.reboot()
+                else:
+                    # What the original calls; it works where logind is absent.
+                    await Systemd1(bus).start_unit("reboot.target", "isolate")
+        await report(RebootRequested(ctx.clock.now(), ctx.settings.reboot_via))
+    until = ctx.clock.now() + REBOOT_DEADLINE
+    await report(Waiting(ctx.clock.now(), "the reboot that was asked for", until))
+    await trio.sleep(REBOOT_DEADLINE)
+    raise TransientError(
+        f"the reboot was accepted, but after {REBOOT_DEADLINE:.0f} s the system still runs",
+        hint="see systemctl list-jobs for what holds it up",
+    )
+
+
+async def publish(ctx: Context, effect: Publish, report: Report) -> None:
+    """Give kubelet.env its final name, and report ``Published``: kubelet starts because the file exists.
+
+    What runs is looked at once more, so that the file never speaks for another system (I1).
+    """
+    running = await inspect(ctx, effect.plan)
+    if not running.matches(effect.plan):
+        log.warning("Not publishing: the node does not run %s. %s", effect.plan.key, running.detail)
+        await report(Drifted(ctx.clock.now(), running))
+        return
+    installer = ctx.layout.installer / "kubelet.env"
+    env: dict[str, str] = {}
+    if installer.exists():
+        text = files.read_bytes(installer, limit=_LARGEST_ENV).decode(errors="replace")
+        env = dict(env_file.parse(text, str(installer)))
+    content = env_file.render(env_file.kubelet_env(env, effect.plan.target.kube_version))
+    await trio.to_thread.run_sync(files.write_atomic, ctx.kubelet_env, content)
+    log.info("Published %s: Kubernetes %s.", ctx.kubelet_env, effect.plan.target.kube_version)
+    await report(Published(ctx.clock.now()))

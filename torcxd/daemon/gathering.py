@@ -1,0 +1,184 @@
+"""The effect of gathering: the target, from the OS, update_engine and the cluster at the same time.
+
+As soon as update_engine names the coming version, while it still downloads, the addons for it are fetched into
+staging (N9). Staging is keyed by digest, so the fetching state finds them there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from torcxd.daemon.addons import download, resolve_plan
+from torcxd.daemon.cluster import Cluster, ask_cluster
+from torcxd.daemon.context import Context
+from torcxd.daemon.engine import Report
+from torcxd.daemon.failures import as_single
+from torcxd.daemon.inspection import inspect
+from torcxd.dbus.update_engine import Operation, Status, UpdateEngine
+from torcxd.host.os_release import OsRelease, read_os_release
+from torcxd.lifecycle.effects import Gather, VerifyBoot
+from torcxd.lifecycle.events import BootVerified, Gathered, Waiting
+from torcxd.lifecycle.facts import Plan, Target
+from torcxd.sources.update_engine import follow_update
+
+log = logging.getLogger(__name__)
+
+
+async def gather(ctx: Context, effect: Gather, report: Report, *, random: Callable[[], float]) -> None:
+    """Find out the target and report ``Gathered``."""
+    target = await find_target(
+        ctx, effect.recorded, random=random, upgrade_os=ctx.settings.upgrade_os, prefetch=True, report=report
+    )
+    recorded = effect.recorded
+    same = recorded is not None and recorded.target.same_as(target)
+    running = await inspect(ctx, recorded if same else None)
+    await report(Gathered(ctx.clock.now(), target, running))
+
+
+async def verify_boot(ctx: Context, effect: VerifyBoot, report: Report) -> None:
+    """Compare what came up with the recorded plan, from the disk alone, and report ``BootVerified``."""
+    running = await inspect(ctx, effect.plan)
+    if not running.matches(effect.plan):
+        log.warning(
+            "The boot did not bring the staged set (%s): OS version %s runs, Docker is %s. %s",
+            effect.plan.key,
+            running.os_version,
+            running.docker or "missing",
+            running.detail,
+        )
+    await report(BootVerified(ctx.clock.now(), running))
+
+
+async def find_target(
+    ctx: Context,
+    recorded: Plan | None,
+    *,
+    random: Callable[[], float],
+    upgrade_os: bool,
+    prefetch: bool,
+    report: Report | None = None,
+) -> Target:
+    """Ask everybody who knows, at the same time.
+
+    :param recorded: the last plan; its next OS version counts where update_engine has forgotten its own.
+    :param upgrade_os: whether to make update_engine look for an update, and wait for its end.
+    :param prefetch: whether to fetch the addons of an announced version meanwhile.
+    :param report: told of what is waited for; None for a caller that only looks.
+    """
+    release = read_os_release(ctx.layout.os_release)
+    async with trio.open_nursery() as nursery:
+        prefetcher = _Prefetcher(ctx, release) if prefetch and not ctx.settings.torcx_skip_setup else None
+        cluster: list[Cluster] = []
+        asked = trio.Event()
+
+        async def ask() -> None:
+            cluster.append(await ask_cluster(ctx, random))
+            asked.set()
+            if prefetcher is not None:
+                prefetcher.cluster_known(cluster[0])
+
+        if prefetcher is not None:
+            nursery.start_soon(prefetcher.run)
+        nursery.start_soon(ask)
+        next_os = await _next_os(ctx, release, recorded, upgrade_os=upgrade_os, prefetcher=prefetcher, report=report)
+        await asked.wait()
+        nursery.cancel_scope.cancel()
+    return _target(ctx, release, next_os, cluster[0])
+
+
+def _target(ctx: Context, release: OsRelease, next_os: str | None, cluster: Cluster) -> Target:
+    return Target(
+        board=release.board,
+        current_os=release.version,
+        next_os=next_os if next_os != release.version else None,
+        kube_version=cluster.kube_version,
+        kube_source=cluster.kube_source,
+        docker_preferences=cluster.docker_preferences,
+        mappings_source=cluster.mappings_source,
+        stage=not ctx.settings.torcx_skip_setup,
+    )
+
+
+async def _next_os(
+    ctx: Context,
+    release: OsRelease,
+    recorded: Plan | None,
+    *,
+    upgrade_os: bool,
+    prefetcher: _Prefetcher | None,
+    report: Report | None,
+) -> str | None:
+    said = ""
+
+    async def changed(status: Status) -> None:
+        nonlocal said
+        if prefetcher is not None and status.version is not None:
+            prefetcher.announced(status.version)
+        if status.operation is Operation.DOWNLOADING:
+            # update_engine's progress is a fraction; the display counts whole units.
+            ctx.progress.advanced(f"OS {status.version or ''}".strip(), round(1000 * status.progress), 1000)
+        reason = f"update_engine: {status.operation.value} {status.version or ''}".strip()
+        if report is not None and reason != said:
+            said = reason
+            await report(Waiting(ctx.clock.now(), reason))
+
+    def remembered() -> str | None:
+        # update_engine forgets the version of a pending update when it restarts; we have it on record.
+        if recorded is not None and recorded.target.current_os == release.version:
+            return recorded.target.next_os
+        return None
+
+    async with ctx.system_bus() as bus:
+        outcome = await follow_update(
+            UpdateEngine(bus),
+            attempt=upgrade_os,
+            progress_deadline=ctx.settings.update_deadline,
+            on_status=changed,
+            resolve_version=remembered,
+        )
+    return outcome.next_version
+
+
+class _Prefetcher:
+    """Fetches the addons of the version announced last; an announcement of another one starts over (N8)."""
+
+    def __init__(self, ctx: Context, release: OsRelease) -> None:
+        self._ctx = ctx
+        self._release = release
+        self._cluster: Cluster | None = None
+        self._version: str | None = None
+        self._changed = trio.Event()
+        self._work = trio.CancelScope()
+
+    def announced(self, version: str) -> None:
+        if version != self._version:
+            log.info("OS version %s is coming; its addons are fetched while it downloads.", version)
+            self._version = version
+            self._poke()
+
+    def cluster_known(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._poke()
+
+    def _poke(self) -> None:
+        self._work.cancel()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Work until cancelled. What fails here is left to the fetching state, which tells of it."""
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            if self._version is None or self._cluster is None:
+                continue
+            target = _target(self._ctx, self._release, self._version, self._cluster)
+            with trio.CancelScope() as self._work:
+                try:
+                    async with self._ctx.bucket() as http:
+                        plan = await resolve_plan(self._ctx, http, Plan(target, target.coming_os))
+                        await download(self._ctx, http, plan)
+                except Exception as raised:
+                    log.debug("Fetching ahead failed: %s.", as_single(raised))

@@ -1,0 +1,63 @@
+"""Tells of each step in the log: what happened, why, and what comes next."""
+
+from __future__ import annotations
+
+import logging
+
+from torcxd.daemon.context import Context
+from torcxd.lifecycle.effects import End
+from torcxd.lifecycle.events import Event, Failed, Gathered, Resolved, Waiting
+from torcxd.lifecycle.facts import Plan
+from torcxd.lifecycle.machine import Step
+
+log = logging.getLogger(__name__)
+
+
+class Narrator:
+    """An observer of the engine."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    def stepped(self, step: Step, event: Event) -> None:
+        self._ctx.progress.finish()
+        plan = step.snapshot.plan
+        if isinstance(event, Gathered) and plan is not None:
+            log.info("Target: %s.", describe_target(plan))
+        if isinstance(event, Resolved):
+            log.info("Set: %s.", describe_set(event.plan))
+        if isinstance(event, Waiting):
+            log.info("Waiting for %s.", event.reason)
+        if isinstance(event, Failed) and not any(isinstance(each, End) for each in step.effects):
+            failure, next_try = step.snapshot.failure, step.snapshot.next_try
+            assert failure is not None
+            assert next_try is not None
+            log.warning(
+                "%s failed (attempt %d): %s%s; next try in %.0f s.",
+                step.snapshot.state.capitalize(),
+                failure.attempts,
+                event.message,
+                f" ({event.hint})" if event.hint else "",
+                next_try - event.at,
+            )
+        if step.move is not None:
+            log.info("%s → %s: %s.", step.move.source, step.move.dest, step.move.because)
+
+
+def describe_target(plan: Plan) -> str:
+    """The plan's target in one clause."""
+    target = plan.target
+    system = f"OS {target.current_os}"
+    if target.next_os:
+        system = f"OS {target.next_os} after {target.current_os}"
+        if plan.boot_os == target.current_os:
+            system = f"OS {target.current_os}, since {target.next_os} was rolled back too often"
+    accepted = ", ".join(target.docker_preferences)
+    return f"{system}, Kubernetes {target.kube_version} (from {target.kube_source}), Docker {accepted} accepted"
+
+
+def describe_set(plan: Plan) -> str:
+    """The chosen images in one clause."""
+    if plan.docker is None:
+        return "no addons are staged"
+    return f"Docker {plan.docker} for OS " + " and ".join(each.os_version for each in plan.images)

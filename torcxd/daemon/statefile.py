@@ -1,0 +1,121 @@
+"""The durable memory of the process: the snapshot and the bounded history below ``/var/lib/torcxd`` (I8)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from torcxd.daemon import document
+from torcxd.errors import EX_CANTCREAT, EX_IOERR, EX_NOPERM, Kind, TorcxdError
+from torcxd.host import files
+from torcxd.lifecycle.facts import Plan
+from torcxd.lifecycle.snapshot import Snapshot
+from torcxd.paths import Layout
+
+log = logging.getLogger(__name__)
+
+# A node sees a handful of transitions a month; a thousand entries tell years, and read in a few milliseconds.
+KEPT_ENTRIES: Final = 1000
+# An entry is about 300 bytes; the file is cut back once it holds about twice what is kept.
+LARGEST_HISTORY: Final = 2 * KEPT_ENTRIES * 300
+
+
+class StateFile:
+    """Loads and saves the snapshot.
+
+    Where the directory cannot be written because of its mount or mode (a container without that mount), the process
+    works from memory: it gathers afresh after a restart, and says so once.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.durable = True
+
+    def load(self) -> Snapshot | None:
+        """The recorded snapshot; None when there is none or it is unreadable.
+
+        A damaged file is kept aside as ``state.json.damaged`` and reported; gathering starts again from the disk.
+
+        :raises TorcxdError: when the file exists and cannot be read.
+        """
+        path = self.layout.state_file
+        if not path.exists():
+            return None
+        try:
+            content = document.decode(files.read_bytes(path, limit=document.LARGEST))
+            return msgspec.convert(content, Snapshot)
+        except (document.DamagedDocument, msgspec.ValidationError) as error:
+            aside = path.with_name(f"{path.name}.damaged")
+            files.rename(path, aside)
+            log.warning(
+                "The state file %s is unusable: %s. It is kept as %s; gathering starts afresh.", path, error, aside
+            )
+            return None
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write the snapshot; on return it survives a power cut.
+
+        :raises TransientError: when the disk is full or fails: nothing may be started that is not recorded.
+        """
+        if not self.durable:
+            return
+        content: dict[str, Any] = msgspec.to_builtins(snapshot)
+        try:
+            files.write_atomic(self.layout.state_file, document.encode(content))
+        except TorcxdError as error:
+            if error.kind is Kind.TRANSIENT or error.exit_code not in (EX_NOPERM, EX_CANTCREAT, EX_IOERR):
+                raise
+            self.durable = False
+            log.warning("%s. The state is kept in memory only: after a restart everything is gathered afresh.", error)
+
+    def record(self, entry: dict[str, Any]) -> None:
+        """Append one line to the history. A history that cannot be written is no reason to stop: it is logged."""
+        if not self.durable:
+            return
+        path = self.layout.history_file
+        line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+        try:
+            self._bound(path)
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                # One write, so that a crash can tear the last line only; a reader skips it.
+                os.write(descriptor, line)
+            finally:
+                os.close(descriptor)
+        except (OSError, TorcxdError) as error:
+            log.warning("The history %s cannot be written: %s.", path, error)
+
+    def _bound(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size > LARGEST_HISTORY:
+                lines = path.read_bytes().splitlines(keepends=True)
+                files.write_atomic(path, b"".join(lines[-KEPT_ENTRIES:]))
+
+
+def read_history(path: Path, *, most: int) -> list[dict[str, Any]]:
+    """The newest entries, oldest first; a torn last line is passed over.
+
+    :raises OSError: when the file cannot be read.
+    """
+    entries: list[dict[str, Any]] = []
+    for line in path.read_bytes().splitlines()[-most:]:
+        with contextlib.suppress(ValueError):
+            entry = json.loads(line)
+            if isinstance(entry, dict):
+                entries.append(entry)
+    return entries
+
+
+def read_recorded_plan(layout: Layout) -> Plan | None:
+    """The plan in the state file, for a reader that changes nothing; None when there is none to be read."""
+    try:
+        content = document.decode(files.read_bytes(layout.state_file, limit=document.LARGEST))
+        return msgspec.convert(content, Snapshot).plan
+    except (TorcxdError, document.DamagedDocument, msgspec.ValidationError):
+        return None

@@ -1,0 +1,166 @@
+"""What can happen. Every event carries the time at which it happened: the core has no clock.
+
+An event's trigger, the name that the chart uses, is the class name in snake case.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torcxd.errors import Kind
+from torcxd.lifecycle.facts import Plan, Running, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events.
+
+    :param at: seconds since the epoch.
+    """
+
+    trigger: ClassVar[str]
+    at: float
+
+    def __init_subclass__(cls) -> None:
+        # dataclass(slots=True) makes the class anew and zero-argument super() with it fails: name the base.
+        cls.trigger = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    """The process began. Not a trigger of the chart: it either resumes the recorded state or becomes ``Booted``."""
+
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Booted(Event):
+    """The process began in another boot than the one that the state was recorded in."""
+
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered(Event):
+    """The target is known.
+
+    :param running: what runs now, compared with the recorded plan where there is one for this very target.
+    """
+
+    target: Target
+    running: Running
+
+
+@dataclass(frozen=True, slots=True)
+class BootVerified(Event):
+    """After a boot: what came up, to be compared with the recorded plan."""
+
+    running: Running
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved(Event):
+    """The manifests were read and verified; the plan names each image."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched(Event):
+    """Every image of the plan lies verified in staging or in a store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Event):
+    """Stores and profile hold the set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared(Event):
+    """The complete set was compared with what runs."""
+
+    running: Running
+
+
+@dataclass(frozen=True, slots=True)
+class RebootRequested(Event):
+    """The system accepted the request to reboot."""
+
+    via: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published(Event):
+    """kubelet.env has its final name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drifted(Event):
+    """Just before publishing, the node was found not to run the recorded set any more."""
+
+    running: Running
+
+
+@dataclass(frozen=True, slots=True)
+class TargetChanged(Event):
+    """A source saw that the node is to become something else.
+
+    :param next_os: the coming OS version as seen now.
+    """
+
+    next_os: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Event):
+    """The state's effect failed.
+
+    :param jitter: a random number in [0, 1) that spreads the retries of many nodes.
+    """
+
+    message: str
+    hint: str
+    kind: Kind
+    exit_code: int
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetryDue(Event):
+    """The time of the next attempt has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting(Event):
+    """The state's effect waits for something.
+
+    :param until: when it gives up waiting, seconds since the epoch; None when it is bounded elsewhere.
+    """
+
+    reason: str
+    until: float | None = None
+
+
+# The triggers a chart may name.
+TRIGGERS: frozenset[str] = frozenset(
+    each.trigger
+    for each in (
+        Booted,
+        Gathered,
+        BootVerified,
+        Resolved,
+        Fetched,
+        Placed,
+        Compared,
+        RebootRequested,
+        Published,
+        Drifted,
+        TargetChanged,
+        Failed,
+        RetryDue,
+        Waiting,
+    )
+)

@@ -1,0 +1,80 @@
+"""The conditions that the chart names: pure functions of what is remembered and what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from torcxd.lifecycle.events import BootVerified, Compared, Event, Gathered, TargetChanged
+from torcxd.lifecycle.plan import has_addons
+from torcxd.lifecycle.snapshot import Snapshot
+
+# Three boots: one may be lost to a power cut, a second to update_engine's own fallback before the boot was marked
+# good; a third failure is no accident any more.
+MOST_BOOTS: Final = 3
+
+Guard = Callable[[Snapshot, Event], bool]
+
+
+def os_key(os_version: str) -> str:
+    """Under which boots that did not bring an OS version are counted."""
+    return f"os {os_version}"
+
+
+def docker_key(os_version: str, docker: str | None) -> str:
+    """Under which boots that brought the OS version but not its Docker are counted."""
+    return f"docker {docker} on {os_version}"
+
+
+def runs_the_recorded_set(snapshot: Snapshot, event: Event) -> bool:
+    """The recorded, resolved plan is for this target, its set is on disk, and it is what runs."""
+    plan = snapshot.plan
+    if plan is None or not plan.resolved or not isinstance(event, Gathered | BootVerified):
+        return False
+    if isinstance(event, Gathered) and not plan.target.same_as(event.target):
+        return False
+    return event.running.matches(plan)
+
+
+def nothing_to_stage(_: Snapshot, event: Event) -> bool:
+    """Addons are not wanted, or the coming OS version has none to fetch (A5, A36)."""
+    return isinstance(event, Gathered) and not (event.target.stage and has_addons(event.target.coming_os))
+
+
+def boot_needed(snapshot: Snapshot, event: Event) -> bool:
+    """Only another OS or another Docker version needs a boot (A3)."""
+    return isinstance(event, Compared) and snapshot.plan is not None and not event.running.applies(snapshot.plan)
+
+
+def boots_exhausted(snapshot: Snapshot, event: Event) -> bool:
+    """So many boots did not bring this that another one would be a reboot loop (I7)."""
+    plan = snapshot.plan
+    if plan is None:
+        return False
+    counts = (snapshot.boots.get(key, 0) for key in (os_key(plan.boot_os), docker_key(plan.boot_os, plan.docker)))
+    return max(counts) >= MOST_BOOTS
+
+
+def awaits_boot(snapshot: Snapshot, event: Event) -> bool:
+    """A boot was needed for a set that is complete: what came up is to be compared with it."""
+    return snapshot.plan is not None and (snapshot.state == "reboot-pending" or snapshot.verify_boot)
+
+
+def differs_from_target(snapshot: Snapshot, event: Event) -> bool:
+    """Another OS version is coming than the one the plan is for (N8)."""
+    if not isinstance(event, TargetChanged) or snapshot.plan is None:
+        return False
+    return event.next_os not in (None, snapshot.plan.target.next_os, snapshot.plan.boot_os)
+
+
+GUARDS: Mapping[str, Guard] = {
+    each.__name__: each
+    for each in (
+        runs_the_recorded_set,
+        nothing_to_stage,
+        boot_needed,
+        boots_exhausted,
+        awaits_boot,
+        differs_from_target,
+    )
+}

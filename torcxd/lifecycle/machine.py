@@ -1,0 +1,358 @@
+"""The automaton: one event in, the next snapshot and the effects to run out.
+
+Theory of operation. The chart (``states/``) says which state follows; it is run by a ``transitions`` machine whose
+callbacks only answer guards. What is remembered besides the state is computed here, by one function an event. Both are
+pure: the same snapshot and event give the same step, so the core can be explored exhaustively and simulated.
+
+What keeps this file honest: nothing here may import trio, open a file or read a clock; a new event gets a row in the
+chart, a branch in ``_remember`` and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from transitions import EventData, Machine, MachineError
+
+from torcxd.errors import EX_OK, EX_TEMPFAIL, Kind
+from torcxd.lifecycle import retry
+from torcxd.lifecycle.chart import Chart, Transition
+from torcxd.lifecycle.effects import (
+    Compare,
+    Effect,
+    End,
+    Fetch,
+    Gather,
+    Place,
+    Publish,
+    Reboot,
+    RetryAt,
+    VerifyBoot,
+)
+from torcxd.lifecycle.events import (
+    Booted,
+    BootVerified,
+    Compared,
+    Event,
+    Failed,
+    Gathered,
+    Published,
+    RebootRequested,
+    Resolved,
+    RetryDue,
+    Started,
+    Waiting,
+)
+from torcxd.lifecycle.facts import Plan, Running, Target
+from torcxd.lifecycle.guards import GUARDS, MOST_BOOTS, docker_key, nothing_to_stage, os_key
+from torcxd.lifecycle.snapshot import Failure, RebootNote, Snapshot
+
+_BY_PLAN: Mapping[str, Callable[[Plan], Effect]] = {
+    "fetch": Fetch,
+    "place": Place,
+    "compare": Compare,
+    "publish": Publish,
+}
+# The effects that a chart may name; what each state's effect carries is decided in _effect.
+EFFECTS = frozenset({"gather", "reboot", *_BY_PLAN})
+
+
+class IllegalEvent(Exception):
+    """The chart has no row for this event in this state: a defect of the program, not of its input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """In what the commands differ.
+
+    :param ends_when_published: the process has nothing left to do once kubelet.env is published (bootstrap).
+    :param ends_on_permanent: a permanent failure ends the process, so that its unit shows it as failed (bootstrap).
+    :param retry_for: seconds for which a state's transient failures are retried before the process ends and leaves
+        the retrying to its unit; None retries for ever (daemon).
+    """
+
+    ends_when_published: bool
+    ends_on_permanent: bool
+    retry_for: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A transition that was taken: what the journal and the history tell."""
+
+    source: str
+    dest: str
+    trigger: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The answer to an event.
+
+    :param move: the transition, None when the machine stayed where it was.
+    :param effects: what to run now, in place of what runs; empty leaves that alone.
+    """
+
+    snapshot: Snapshot
+    move: Move | None
+    effects: tuple[Effect, ...]
+
+
+class _Model:
+    """What ``transitions`` moves. It holds the step's input while guards are asked."""
+
+    state: str
+    snapshot: Snapshot
+    event: Event
+    row: Transition | None
+    trigger: Any
+
+
+class Lifecycle:
+    """The core for one chart and policy. It has no state of its own between steps.
+
+    :param chart: a validated chart.
+    """
+
+    def __init__(self, chart: Chart, policy: Policy) -> None:
+        self.chart = chart
+        self.policy = policy
+        self._model = _Model()
+        self._machine = Machine(
+            self._model,
+            states=[each.name for each in chart.states],
+            initial=chart.initial,
+            queued=True,
+            send_event=True,
+            auto_transitions=False,
+        )
+        for row in chart.transitions():
+            self._machine.add_transition(
+                row.trigger,
+                row.source,
+                row.dest,
+                conditions=[_condition(name) for name in row.guards],
+                before=_note(row),
+            )
+
+    def start(self, snapshot: Snapshot | None, event: Started) -> Step:
+        """Begin, or resume where *snapshot* left off.
+
+        In the same boot the recorded state's effect simply runs again, since effects are idempotent; another boot is
+        an event of the chart.
+        """
+        if snapshot is None:
+            fresh = Snapshot(self.chart.initial, event.at, event.boot_id)
+            return Step(fresh, None, self._effects(fresh))
+        if snapshot.boot_id != event.boot_id:
+            return self.step(snapshot, Booted(event.at, event.boot_id))
+        resumed = replace(snapshot, next_try=None)
+        return Step(resumed, None, self._effects(resumed))
+
+    def step(self, snapshot: Snapshot, event: Event) -> Step:
+        """Handle one event.
+
+        :raises IllegalEvent: when the chart has no row for it in the present state.
+        """
+        model = self._model
+        model.snapshot, model.event, model.row = snapshot, event, None
+        self._machine.set_state(snapshot.state)
+        try:
+            model.trigger(event.trigger)
+        except (MachineError, AttributeError) as error:
+            raise IllegalEvent(f"{event.trigger} in {snapshot.state}: {error}") from error
+        row = self._taken()
+        if row is None:
+            raise IllegalEvent(f"{event.trigger} in {snapshot.state}: no guard holds")
+        remembered = self._remember(snapshot, event)
+        if row.dest is None:
+            return Step(remembered, None, self._stay(remembered, event))
+        move = Move(snapshot.state, row.dest, event.trigger, row.because)
+        entered = _enter(remembered, row.dest, event)
+        return Step(entered, move, self._effects(entered))
+
+    def _taken(self) -> Transition | None:
+        """The row that the machine just took; it was noted by a callback, behind the type checker's back."""
+        return self._model.row
+
+    # What is remembered of an event, whatever the state.
+
+    def _remember(self, snapshot: Snapshot, event: Event) -> Snapshot:
+        match event:
+            case Booted(boot_id=boot_id):
+                awaits = GUARDS["awaits_boot"](snapshot, event)
+                return replace(snapshot, boot_id=boot_id, verify_boot=awaits)
+            case Gathered(target=target):
+                return replace(snapshot, plan=self._plan(snapshot, target, event))
+            case BootVerified(running=running):
+                return _remember_boot(snapshot, running)
+            case Resolved(plan=plan):
+                return replace(snapshot, plan=plan, waiting_for="", waiting_until=None)
+            case Compared(running=running):
+                return _remember_comparison(snapshot, running, event)
+            case RebootRequested():
+                assert snapshot.reboot is not None
+                return replace(snapshot, reboot=replace(snapshot.reboot, accepted_at=event.at), failure=None)
+            case Published():
+                return replace(snapshot, published_at=event.at, failure=None, waiting_for="", waiting_until=None)
+            case Failed():
+                return _remember_failure(snapshot, event)
+            case RetryDue():
+                return replace(snapshot, next_try=None)
+            case Waiting(reason=reason, until=until):
+                return replace(snapshot, waiting_for=reason, waiting_until=until)
+            case _:
+                return snapshot
+
+    def _plan(self, snapshot: Snapshot, target: Target, event: Gathered) -> Plan:
+        rolled_back = snapshot.boots.get(os_key(target.coming_os), 0) >= MOST_BOOTS
+        boot_os = target.current_os if rolled_back else target.coming_os
+        recorded = snapshot.plan
+        if recorded is not None and recorded.target.same_as(target):
+            return replace(recorded, target=target, boot_os=boot_os)
+        return Plan(target, boot_os, resolved=nothing_to_stage(snapshot, event))
+
+    # What runs next.
+
+    def _effects(self, snapshot: Snapshot) -> tuple[Effect, ...]:
+        return (_effect(self.chart.state(snapshot.state).effect, snapshot),)
+
+    def _stay(self, snapshot: Snapshot, event: Event) -> tuple[Effect, ...]:
+        failure = snapshot.failure
+        match event:
+            case Published() if self.policy.ends_when_published:
+                return (End(EX_OK),)
+            case Failed() if self._is_final(event, failure):
+                return (End(event.exit_code, event.message, event.hint),)
+            case Compared() if self.policy.ends_on_permanent and failure:
+                return (End(EX_TEMPFAIL, failure.message, failure.hint),)
+            case Failed() | Compared():
+                assert snapshot.next_try is not None
+                return (RetryAt(snapshot.next_try),)
+            case RetryDue():
+                return self._effects(snapshot)
+            case _:
+                return ()
+
+    def _is_final(self, event: Failed, failure: Failure | None) -> bool:
+        if event.kind is Kind.CONFIGURATION:
+            return True
+        if event.kind is Kind.PERMANENT:
+            return self.policy.ends_on_permanent
+        allowed = self.policy.retry_for
+        return allowed is not None and failure is not None and event.at - failure.first_at >= allowed
+
+
+def _condition(name: str) -> Any:
+    guard = GUARDS[name]
+
+    def ask(data: EventData) -> bool:
+        model = cast("_Model", data.model)
+        return guard(model.snapshot, model.event)
+
+    return ask
+
+
+def _note(row: Transition) -> Any:
+    def note(data: EventData) -> None:
+        cast("_Model", data.model).row = row
+
+    return note
+
+
+def _enter(snapshot: Snapshot, state: str, event: Event) -> Snapshot:
+    """A new state begins without its predecessor's errors and reasons to wait."""
+    return replace(
+        snapshot,
+        state=state,
+        since=event.at,
+        failure=None,
+        next_try=None,
+        waiting_for="",
+        waiting_until=None,
+        transitions=snapshot.transitions + 1,
+    )
+
+
+def _remember_boot(snapshot: Snapshot, running: Running) -> Snapshot:
+    plan = snapshot.plan
+    assert plan is not None
+    boots = dict(snapshot.boots)
+    if running.matches(plan):
+        for key in (os_key(plan.boot_os), docker_key(plan.boot_os, plan.docker)):
+            boots.pop(key, None)
+    elif running.os_version != plan.boot_os:
+        key = os_key(plan.boot_os)
+        boots[key] = boots.get(key, 0) + 1
+    elif running.changes_docker(plan):
+        key = docker_key(plan.boot_os, plan.docker)
+        boots[key] = boots.get(key, 0) + 1
+    return replace(snapshot, boots=boots, verify_boot=False, reboot=None)
+
+
+def _remember_comparison(snapshot: Snapshot, running: Running, event: Compared) -> Snapshot:
+    plan = snapshot.plan
+    assert plan is not None
+    if running.applies(plan):
+        return replace(snapshot, reboot=None)
+    if GUARDS["boots_exhausted"](snapshot, event):
+        stuck = Failed(
+            event.at,
+            message=f"{MOST_BOOTS} boots did not bring {plan.key}; {running.detail or 'the node runs ' + str(running)}",
+            hint="see the journal of torcx-generator and docs/operation.md, 'a boot did not bring the set'",
+            kind=Kind.PERMANENT,
+            exit_code=EX_TEMPFAIL,
+            jitter=0.5,
+        )
+        return _remember_failure(snapshot, stuck)
+    asked = snapshot.reboot
+    same = asked is not None and (asked.boot_id, asked.target) == (snapshot.boot_id, plan.key)
+    note = RebootNote(
+        snapshot.boot_id,
+        plan.key,
+        clean_docker=running.changes_docker(plan),
+        accepted_at=asked.accepted_at if asked and same else None,
+    )
+    return replace(snapshot, reboot=note)
+
+
+def _remember_failure(snapshot: Snapshot, event: Failed) -> Snapshot:
+    previous = snapshot.failure
+    attempts = previous.attempts + 1 if previous else 1
+    failure = Failure(
+        event.message,
+        event.hint,
+        event.kind.value,
+        first_at=previous.first_at if previous else event.at,
+        last_at=event.at,
+        attempts=attempts,
+    )
+    # A reboot that was accepted and did not come was lost: the next attempt asks again.
+    reboot = replace(snapshot.reboot, accepted_at=None) if snapshot.reboot else None
+    return replace(
+        snapshot,
+        failure=failure,
+        next_try=event.at + retry.delay(attempts, event.jitter),
+        waiting_for="",
+        waiting_until=None,
+        reboot=reboot,
+    )
+
+
+def _effect(name: str, snapshot: Snapshot) -> Effect:
+    """A state's effect with what it needs to know."""
+    plan = snapshot.plan
+    if name == "gather":
+        if snapshot.verify_boot:
+            assert plan is not None
+            return VerifyBoot(plan)
+        return Gather(plan)
+    assert plan is not None, f"the state {snapshot.state} is entered with a plan only"
+    if name == "reboot":
+        note = snapshot.reboot
+        assert note is not None
+        return Reboot(plan, note.clean_docker, accepted=note.accepted_at is not None)
+    return _BY_PLAN[name](plan)

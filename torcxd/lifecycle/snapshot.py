@@ -1,0 +1,71 @@
+"""What the process must remember to resume where it was: the content of the state file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torcxd.lifecycle.facts import Plan, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The last error of the present state.
+
+    :param first_at, last_at: when this state failed first and last, seconds since the epoch.
+    :param attempts: how often it failed in a row.
+    """
+
+    message: str
+    hint: str
+    kind: str
+    first_at: float
+    last_at: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class RebootNote:
+    """The reboot that is pending.
+
+    :param boot_id, target: the boot in which it is asked for, and :attr:`Plan.key`: at most one request each (I7).
+    :param clean_docker: whether Docker's data directory is cleaned on the way.
+    :param accepted_at: when the system accepted the request, None before.
+    """
+
+    boot_id: str
+    target: str
+    clean_docker: bool
+    accepted_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The lifecycle at one moment.
+
+    :param since: when ``state`` was entered, seconds since the epoch.
+    :param plan: the plan in progress, or the one that was carried out.
+    :param verify_boot: the boot is still to be compared with ``plan``.
+    :param next_try: when the failed effect runs again.
+    :param waiting_for, waiting_until: what the effect waits for, for people.
+    :param boots: how many boots did not bring what they were for, by :attr:`Plan.key`.
+    :param transitions: how many there were since the state was first recorded.
+    """
+
+    state: str
+    since: float
+    boot_id: str
+    plan: Plan | None = None
+    verify_boot: bool = False
+    failure: Failure | None = None
+    next_try: float | None = None
+    waiting_for: str = ""
+    waiting_until: float | None = None
+    reboot: RebootNote | None = None
+    boots: Mapping[str, int] = field(default_factory=dict)
+    published_at: float | None = None
+    transitions: int = 0
+
+    @property
+    def target(self) -> Target | None:
+        return self.plan.target if self.plan else None
