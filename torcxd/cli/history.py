@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from torcxd.cli.output import moment
+from torcxd.cli.style import moment
 from torcxd.daemon.statefile import read_history
 from torcxd.errors import from_os_error
 from torcxd.paths import Layout

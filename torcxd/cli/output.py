@@ -1,4 +1,4 @@
-"""What people see: colours where they help, errors that say what to do, log lines for a terminal or for the journal."""
+"""Errors that say what to do, and log lines for a terminal or for the journal."""
 
 from __future__ import annotations
 
@@ -6,30 +6,9 @@ import logging
 import os
 import sys
 import time
-from typing import Final, TextIO
+from typing import Final
 
-_BOLD: Final = "1"
-_RED: Final = "31"
-_YELLOW: Final = "33"
-_DIM: Final = "2"
-
-
-def wants_colour(stream: TextIO) -> bool:
-    """Whether *stream* is a terminal and nobody said no (https://no-color.org)."""
-    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-
-
-def paint(text: str, code: str, stream: TextIO) -> str:
-    """*text* in an SGR style where *stream* takes colours."""
-    return f"\x1b[{code}m{text}\x1b[0m" if wants_colour(stream) else text
-
-
-def bold(text: str, stream: TextIO) -> str:
-    return paint(text, _BOLD, stream)
-
-
-def dim(text: str, stream: TextIO) -> str:
-    return paint(text, _DIM, stream)
+from torcxd.cli.style import RED, YELLOW, dim, paint
 
 
 def fail(message: str, hint: str, exit_code: int) -> int:
@@ -37,23 +16,10 @@ def fail(message: str, hint: str, exit_code: int) -> int:
     if _speaks_to_journal():
         print(f"<3>{message}" + (f" Hint: {hint}." if hint else ""), file=sys.stderr)
         return exit_code
-    print(f"{paint('torcxd: error:', _RED, sys.stderr)} {message}", file=sys.stderr)
+    print(f"{paint('torcxd: error:', RED, sys.stderr)} {message}", file=sys.stderr)
     if hint:
         print(f"  {dim('hint:', sys.stderr)} {hint}", file=sys.stderr)
     return exit_code
-
-
-def ago(seconds: float) -> str:
-    """A span of time for people: ``3 min``."""
-    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= unit:
-            return f"{seconds // unit:.0f} {name}"
-    return f"{max(0, seconds):.0f} s"
-
-
-def moment(at: float) -> str:
-    """A point in time for people and for grep, UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(at))
 
 
 def set_up_logging(level: str) -> None:
@@ -82,9 +48,9 @@ class _TerminalLines(logging.Formatter):
         text = super().format(record)
         stamp = dim(time.strftime("%H:%M:%S", time.localtime(record.created)), sys.stderr)
         if record.levelno >= logging.ERROR:
-            return f"{stamp} {paint(text, _RED, sys.stderr)}"
+            return f"{stamp} {paint(text, RED, sys.stderr)}"
         if record.levelno >= logging.WARNING:
-            return f"{stamp} {paint(text, _YELLOW, sys.stderr)}"
+            return f"{stamp} {paint(text, YELLOW, sys.stderr)}"
         return f"{stamp} {dim(text, sys.stderr) if record.levelno < logging.INFO else text}"
 
 

@@ -75,8 +75,8 @@ def build() -> Parser:
     demo = commands.add_parser(
         "demo",
         help="bootstrap a sandboxed node before your eyes",
-        description="Sets up a node in a folder, with a private D-Bus, an update_engine, a signed bucket and an API server, "
-        "and runs the real bootstrap on it, through a reboot. Nothing outside the folder is touched.",
+        description="Sets up a node in a folder, with a private D-Bus, an update_engine, a signed bucket and an API "
+        "server, and runs the real bootstrap on it, through a reboot. Nothing outside the folder is touched.",
     )
     demo.add_argument("--directory", metavar="DIR", help="keep the node in this new or empty folder")
     return parser

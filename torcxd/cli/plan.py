@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 import trio
 
-from torcxd.cli.output import bold
+from torcxd.cli.style import bold
 from torcxd.daemon.addons import missing_images, plan_without_traces
 from torcxd.daemon.context import Context
 from torcxd.daemon.failures import as_single

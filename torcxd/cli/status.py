@@ -73,7 +73,7 @@ def read(path: str) -> tuple[dict[str, Any], int]:
 
 def render(report: dict[str, Any], now: float) -> str:
     """The report for people."""
-    from torcxd.cli.output import ago, bold, moment
+    from torcxd.cli.style import ago, bold, moment
 
     lines: list[tuple[str, str]] = []
     if report["problem"]:

@@ -17,7 +17,7 @@ from torcxd.addons.staging import Staging
 from torcxd.addons.store import Store
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
-from torcxd.daemon.inspection import holds, is_vendored
+from torcxd.daemon.inspection import holds
 from torcxd.errors import EX_NOINPUT, PermanentError
 from torcxd.host.os_release import read_os_release
 from torcxd.http import HttpClient, raise_for_status
@@ -48,7 +48,23 @@ async def fetch(ctx: Context, effect: Fetch, report: Report) -> None:
 
 async def place(ctx: Context, effect: Place, report: Report) -> None:
     """Give the staged images their final names, pin the profile, remove what is not needed; report ``Placed``."""
-    await trio.to_thread.run_sync(_place, ctx, effect.plan)
+    plan = effect.plan
+    running_os = read_os_release(ctx.layout.os_release).version
+    store = Store(ctx.layout, running_os)
+    staging = Staging(ctx.layout.staging)
+    for image in plan.images:
+        if await holds(ctx, store, image, running_os):
+            continue
+        source = await store.find_digest(image.name, image.reference, image.digest) or staging.path(image.digest)
+        await trio.to_thread.run_sync(store.place, source, image.os_version, image.name, image.reference)
+        log.info("Placed %s in the store.", image.label)
+    if plan.docker is not None:
+        edit = ensure_pinned(ctx.layout, ctx.settings.torcx_profile, DOCKER, plan.docker)
+        if edit.changed:
+            log.info("The torcx profile %s pins docker:%s for the next boot.", edit.name, plan.docker)
+        for each in await trio.to_thread.run_sync(store.gc, plan.target.current_os, plan.target.coming_os):
+            log.info("Removed the store of OS version %s.", each)
+    await trio.to_thread.run_sync(staging.clean, ())
     await report(Placed(ctx.clock.now()))
 
 
@@ -88,22 +104,22 @@ async def download(ctx: Context, http: HttpClient, plan: Plan) -> None:
     """Bring each image of a resolved plan that no store holds into staging."""
     missing = await _missing(ctx, plan)
     if missing:
-        fetcher = Fetcher(http, Staging(ctx.layout), parallel=ctx.settings.parallel, progress=ctx.progress)
+        fetcher = Fetcher(http, Staging(ctx.layout.staging), parallel=ctx.settings.parallel, progress=ctx.progress)
         await fetcher.fetch(missing)
 
 
 async def missing_images(ctx: Context, plan: Plan) -> list[Image]:
     """The images of a resolved plan that neither a store nor the OS image has."""
     running_os = read_os_release(ctx.layout.os_release).version
-    store = Store(ctx.layout)
+    store = Store(ctx.layout, running_os)
     return [each for each in plan.images if not await holds(ctx, store, each, running_os)]
 
 
 async def _missing(ctx: Context, plan: Plan) -> list[Download]:
-    store = Store(ctx.layout)
+    store = Store(ctx.layout, plan.target.current_os)
     downloads = []
     for image in await missing_images(ctx, plan):
-        if await trio.to_thread.run_sync(store.find_digest, image.name, image.digest) is not None:
+        if await store.find_digest(image.name, image.reference, image.digest) is not None:
             log.info("%s is in the store of another OS version already; it is linked.", image.label)
         elif not image.urls:
             raise PermanentError(
@@ -141,24 +157,3 @@ async def _manifest(
         signer = await verifier.verify(bodies[""], bodies[".asc"], url)
         log.debug("The manifest %s is signed by %s.", url, signer)
     return parse_manifest(bodies[""], url)
-
-
-def _place(ctx: Context, plan: Plan) -> None:
-    store = Store(ctx.layout)
-    staging = Staging(ctx.layout)
-    running_os = read_os_release(ctx.layout.os_release).version
-    for image in plan.images:
-        if is_vendored(ctx, image, running_os):
-            continue
-        if store.holds(image.os_version, image.name, image.reference, image.digest):
-            continue
-        source = store.find_digest(image.name, image.digest) or staging.path(image.digest)
-        store.place(source, image.os_version, image.name, image.reference)
-        log.info("Placed %s in the store.", image.label)
-    if plan.docker is not None:
-        edit = ensure_pinned(ctx.layout, ctx.settings.torcx_profile, DOCKER, plan.docker)
-        if edit.changed:
-            log.info("The torcx profile %s pins docker:%s for the next boot.", edit.profile, plan.docker)
-        for each in store.gc(plan.target.current_os, plan.target.coming_os):
-            log.info("Removed the store of OS version %s.", each)
-    staging.clean(keep=())

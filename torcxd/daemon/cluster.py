@@ -15,20 +15,21 @@ import trio
 
 from torcxd.daemon.context import Context
 from torcxd.errors import Kind, PermanentError, TorcxdError
-from torcxd.host import env_file, files
+from torcxd.host.env_file import installer_kube_version, read_env_file
+from torcxd.http import HttpClient, Proxies
+from torcxd.kube.access import ClusterAccess
 from torcxd.kube.client import KubeClient
-from torcxd.kube.kubeconfig import ClusterAccess, in_cluster, load_kubeconfig
-from torcxd.kube.mappings import builtin_mappings, parse_mappings
+from torcxd.kube.kubeconfig import load_kubeconfig
+from torcxd.kube.mappings import builtin_mappings, parse_mappings, read_mappings
+from torcxd.kube.service_account import HOST, in_cluster_access
 from torcxd.lifecycle import retry
 from torcxd.lifecycle.mappings import Mappings
-from torcxd.lifecycle.versions import parse_kube_version
+from torcxd.lifecycle.versions import KubeVersion
 
 log = logging.getLogger(__name__)
 
 CONFIG_MAP: Final = "tectonic-torcx-runtime-mappings"
 CONFIG_MAP_KEY: Final = "runtime-mappings.yaml"
-# Versions and mappings are some hundred bytes; nobody writes a megabyte of them.
-_LARGEST_FILE: Final = 1 << 20
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ async def ask_cluster(ctx: Context, random: Callable[[], float]) -> Cluster:
         nursery.start_soon(mapping)
     kube_version, kube_source = found["version"]
     table, mappings_source = mappings[0]
-    parsed = parse_kube_version(kube_version)
+    parsed = KubeVersion.parse(kube_version)
     return Cluster(kube_version, kube_source, table.docker_for(parsed), mappings_source)
 
 
@@ -74,22 +75,32 @@ async def _api(ctx: Context) -> AsyncIterator[KubeClient | None]:
         log.info("There is no kubeconfig at %s: no API server is asked.", ctx.settings.kubeconfig)
         yield None
         return
-    async with KubeClient.connect(access, timeouts=ctx.timeouts, environment=ctx.environment) as client:
-        yield client
+    http = HttpClient(
+        timeouts=ctx.timeouts,
+        proxies=access.proxies(Proxies.from_environment(ctx.environment)),
+        ssl_context=access.ssl_context(),
+        server_hostname=access.server_hostname,
+    )
+    try:
+        yield KubeClient(access, http)
+    finally:
+        await http.aclose()
 
 
 def _access(ctx: Context) -> ClusterAccess | None:
     path = ctx.path(ctx.settings.kubeconfig)
     if path.exists():
-        return load_kubeconfig(path)
-    return in_cluster(ctx.layout, ctx.environment)
+        return load_kubeconfig(path, root=ctx.layout.root)
+    if HOST in ctx.environment:
+        return in_cluster_access(ctx.layout.service_account, ctx.environment)
+    return None
 
 
 async def _kube_version(ctx: Context, api: KubeClient | None, random: Callable[[], float]) -> tuple[str, str]:
     forced = ctx.settings.force_kube_version
     if forced:
         try:
-            parse_kube_version(forced)
+            KubeVersion.parse(forced)
         except ValueError as error:
             raise PermanentError(f"--force-kube-version: {error}", exit_code=64) from None
         return forced, "--force-kube-version"
@@ -104,11 +115,8 @@ async def _kube_version(ctx: Context, api: KubeClient | None, random: Callable[[
             log.warning("The API server does not tell the cluster's version: %s. The installer's is taken.", error)
     path = ctx.layout.installer / "kubelet.env"
     try:
-        env = env_file.parse(files.read_bytes(path, limit=_LARGEST_FILE).decode(errors="replace"), str(path))
-        version = env_file.installer_kube_version(env, str(path))
-        parse_kube_version(version)
-        return version, str(path)
-    except (TorcxdError, ValueError) as error:
+        return installer_kube_version(read_env_file(path), str(path)), str(path)
+    except TorcxdError as error:
         raise PermanentError(
             f"the cluster's Kubernetes version cannot be determined: API server: {why}; installer: {error}",
             hint="set --force-kube-version, or mend one of the two",
@@ -137,14 +145,10 @@ async def _mappings(ctx: Context, api: KubeClient | None, random: Callable[[], f
             return parse_mappings(text, source), source
     path = ctx.layout.installer / CONFIG_MAP_KEY
     if path.exists():
-        return parse_mappings(files.read_bytes(path, limit=_LARGEST_FILE).decode(errors="replace"), str(path)), str(
-            path
-        )
+        return read_mappings(path), str(path)
     if ctx.settings.version_manifest:
         path = ctx.path(ctx.settings.version_manifest)
-        return parse_mappings(files.read_bytes(path, limit=_LARGEST_FILE).decode(errors="replace"), str(path)), str(
-            path
-        )
+        return read_mappings(path), str(path)
     return builtin_mappings(), "the built-in versions.yaml"
 
 

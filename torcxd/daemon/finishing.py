@@ -13,7 +13,8 @@ from torcxd.daemon.inspection import inspect
 from torcxd.dbus.login1 import Login1
 from torcxd.dbus.systemd1 import Systemd1
 from torcxd.errors import TransientError
-from torcxd.host import docker_cleanup, env_file, files
+from torcxd.host import docker_cleanup, files
+from torcxd.host.env_file import kubelet_env, read_env_file, render
 from torcxd.lifecycle.effects import Compare, Publish, Reboot
 from torcxd.lifecycle.events import Compared, Drifted, Published, RebootRequested, Waiting
 
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 
 # systemd stops a unit within 90 s unless told otherwise; several times that, and the accepted request went nowhere.
 REBOOT_DEADLINE: Final = 600.0
-_LARGEST_ENV: Final = 1 << 20
 
 
 async def compare(ctx: Context, effect: Compare, report: Report) -> None:
@@ -76,11 +76,8 @@ async def publish(ctx: Context, effect: Publish, report: Report) -> None:
         await report(Drifted(ctx.clock.now(), running))
         return
     installer = ctx.layout.installer / "kubelet.env"
-    env: dict[str, str] = {}
-    if installer.exists():
-        text = files.read_bytes(installer, limit=_LARGEST_ENV).decode(errors="replace")
-        env = dict(env_file.parse(text, str(installer)))
-    content = env_file.render(env_file.kubelet_env(env, effect.plan.target.kube_version))
+    inherited = read_env_file(installer) if installer.exists() else {}
+    content = render(kubelet_env(inherited, effect.plan.target.kube_version))
     await trio.to_thread.run_sync(files.write_atomic, ctx.kubelet_env, content)
     log.info("Published %s: Kubernetes %s.", ctx.kubelet_env, effect.plan.target.kube_version)
     await report(Published(ctx.clock.now()))

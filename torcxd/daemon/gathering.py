@@ -7,6 +7,7 @@ staging (N9). Staging is keyed by digest, so the fetching state finds them there
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 import trio
@@ -83,7 +84,13 @@ async def find_target(
         if prefetcher is not None:
             nursery.start_soon(prefetcher.run)
         nursery.start_soon(ask)
-        next_os = await _next_os(ctx, release, recorded, upgrade_os=upgrade_os, prefetcher=prefetcher, report=report)
+        # The reasons to wait come from synchronous callbacks; there are a handful of them.
+        reasons, told = trio.open_memory_channel[str](math.inf)
+        if report is not None:
+            nursery.start_soon(_tell, ctx, told, report)
+        next_os = await _next_os(
+            ctx, release, recorded, upgrade_os=upgrade_os, prefetcher=prefetcher, on_wait=reasons.send_nowait
+        )
         await asked.wait()
         nursery.cancel_scope.cancel()
     return _target(ctx, release, next_os, cluster[0])
@@ -109,21 +116,14 @@ async def _next_os(
     *,
     upgrade_os: bool,
     prefetcher: _Prefetcher | None,
-    report: Report | None,
+    on_wait: Callable[[str], None],
 ) -> str | None:
-    said = ""
-
-    async def changed(status: Status) -> None:
-        nonlocal said
+    def changed(status: Status) -> None:
         if prefetcher is not None and status.version is not None:
             prefetcher.announced(status.version)
         if status.operation is Operation.DOWNLOADING:
             # update_engine's progress is a fraction; the display counts whole units.
             ctx.progress.advanced(f"OS {status.version or ''}".strip(), round(1000 * status.progress), 1000)
-        reason = f"update_engine: {status.operation.value} {status.version or ''}".strip()
-        if report is not None and reason != said:
-            said = reason
-            await report(Waiting(ctx.clock.now(), reason))
 
     def remembered() -> str | None:
         # update_engine forgets the version of a pending update when it restarts; we have it on record.
@@ -138,8 +138,15 @@ async def _next_os(
             progress_deadline=ctx.settings.update_deadline,
             on_status=changed,
             resolve_version=remembered,
+            on_wait=on_wait,
         )
+    log.info("Next OS version: %s (%s).", outcome.next_version or "none", outcome.note)
     return outcome.next_version
+
+
+async def _tell(ctx: Context, reasons: trio.MemoryReceiveChannel[str], report: Report) -> None:
+    async for reason in reasons:
+        await report(Waiting(ctx.clock.now(), reason))
 
 
 class _Prefetcher:

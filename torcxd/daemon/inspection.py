@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import trio
-
 from torcxd.addons.profile import pinned_reference, read_sealed
 from torcxd.addons.store import Store
 from torcxd.daemon.context import Context
@@ -21,7 +19,7 @@ async def inspect(ctx: Context, plan: Plan | None) -> Running:
     """
     release = read_os_release(ctx.layout.os_release)
     sealed = read_sealed(ctx.layout)
-    store = Store(ctx.layout)
+    store = Store(ctx.layout, release.version)
     reference = sealed.reference(DOCKER) if sealed else None
     docker = store.resolve_reference(release.version, DOCKER, reference) if reference else None
     detail = (
@@ -47,7 +45,7 @@ async def holds(ctx: Context, store: Store, image: Image, running_os: str) -> bo
     """Whether *image* needs no download: a store has it with its digest, or the OS image carries it."""
     if is_vendored(ctx, image, running_os):
         return True
-    return await trio.to_thread.run_sync(store.holds, image.os_version, image.name, image.reference, image.digest)
+    return await store.holds(image.os_version, image.name, image.reference, image.digest)
 
 
 def is_vendored(ctx: Context, image: Image, running_os: str) -> bool:

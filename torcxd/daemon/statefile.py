@@ -81,10 +81,14 @@ class StateFile:
         path = self.layout.history_file
         line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
         try:
+            files.make_directory(path.parent)
             self._bound(path)
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                # One write, so that a crash can tear the last line only; a reader skips it.
+                size = os.fstat(descriptor).st_size
+                if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                    # A crash tore the last line; a reader skips it, and this entry must not become a part of it.
+                    line = b"\n" + line
                 os.write(descriptor, line)
             finally:
                 os.close(descriptor)

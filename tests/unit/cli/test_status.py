@@ -1,0 +1,110 @@
+"""``torcxd status``: for people and for programs, whatever the state file is like."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.daemon.test_statefile import FULL
+from torcxd.cli import status
+from torcxd.daemon.statefile import StateFile
+from torcxd.lifecycle.snapshot import Snapshot
+from torcxd.paths import Layout
+
+KEYS = {
+    "schema", "state", "since", "boot_id", "waiting_for", "waiting_until", "plan", "last_error", "attempts",
+    "next_try", "reboot", "boots", "published_at", "problem",
+}  # fmt: skip
+
+
+def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "torcxd", "status", f"--root={root}", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"NO_COLOR": "1"},
+    )
+
+
+@pytest.mark.accepts("N5")
+def test_everything_an_operator_asks_is_told(tmp_path: Path) -> None:
+    StateFile(Layout(tmp_path)).save(FULL)
+    report, exit_code = status.read(str(Layout(tmp_path).state_file))
+    assert exit_code == 0
+    assert status.render(report, now=20.0).splitlines() == [
+        "State:      reboot-pending since 1970-01-01 00:00:12Z (8 s ago)",
+        "Waits for:  w, until 1970-01-01 00:00:09Z",
+        "OS:         1520.8.0 → 1576.4.0",
+        "Kubernetes: v1.8.4+coreos.0 (from the API server)",
+        "Docker:     17.03",
+        "Image:      docker:17.03 for OS 1576.4.0",
+        "Last error: m (attempt 3, 18 s ago, first 1970-01-01 00:00:01Z)",
+        "Hint:       h",
+        "Next try:   was due 13 s ago: is torcxd running?",
+        "Reboot:     accepted 1970-01-01 00:00:03Z; /var/lib/docker is cleaned on the way",
+        "Boots:      2 did not bring os 1576.4.0",
+        "Published:  kubelet.env, 1970-01-01 00:00:04Z",
+    ]
+
+
+@pytest.mark.accepts("N5")
+@pytest.mark.parametrize("snapshot", [FULL, Snapshot("gathering", 1.0, "b"), None])
+def test_the_json_has_the_same_keys_always(tmp_path: Path, snapshot: Snapshot | None) -> None:
+    if snapshot:
+        StateFile(Layout(tmp_path)).save(snapshot)
+    result = run(tmp_path, "--json")
+    assert result.returncode == 0
+    report = json.loads(result.stdout)
+    assert set(report) == KEYS
+    assert report["state"] == (snapshot.state if snapshot else None)
+    assert report["attempts"] == (3 if snapshot is FULL else 0)
+
+
+def test_a_node_on_which_nothing_was_run(tmp_path: Path) -> None:
+    result = run(tmp_path)
+    assert (result.returncode, result.stdout) == (0, "State:      nothing was run on this node yet\n")
+
+
+def test_a_plan_that_is_not_resolved_names_what_is_accepted(tmp_path: Path) -> None:
+    assert FULL.plan is not None
+    snapshot = Snapshot("fetching", 1.0, "b", plan=replace(FULL.plan, resolved=False))
+    StateFile(Layout(tmp_path)).save(snapshot)
+    assert "Docker:     one of 17.03, best first\n" in run(tmp_path).stdout
+
+
+def test_a_damaged_file_is_told_and_left_where_it_is(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    layout.state_directory.mkdir(parents=True)
+    layout.state_file.write_text("{")
+    result = run(tmp_path)
+    assert result.returncode == 65
+    assert "is unusable: it is not JSON" in result.stdout
+    assert layout.state_file.read_text() == "{"
+
+
+def test_without_permission_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    report, exit_code = status.read(str(tmp_path / "state.json"))
+    assert exit_code == 77
+    assert "try as root" in report["problem"]
+
+
+def test_it_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = "import sys, torcxd.__main__ as m; m.main(['status', sys.argv[1]]); print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code, f"--root={tmp_path}"], capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.split())
+    assert "torcxd.daemon.document" in loaded
+    assert loaded.isdisjoint(
+        {"trio", "asks", "yaml", "gnupg", "transitions", "jeepney", "msgspec", "dataclasses", "logging"}
+    )
