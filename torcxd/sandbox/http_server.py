@@ -68,7 +68,7 @@ class Wire:
     def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         self.stream = stream
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes | bytearray) -> None:
         """Send all of *data*. :raises trio.BrokenResourceError: the client is gone."""
         await self.stream.send_all(data)
 

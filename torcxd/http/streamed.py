@@ -1,0 +1,70 @@
+"""An answer whose body is read as it arrives."""
+
+from __future__ import annotations
+
+import trio
+
+from torcxd.errors import Kind
+from torcxd.http.errors import HttpError, Reason
+from torcxd.http.response import Headers
+from torcxd.http.session import Exchange
+from torcxd.http.translate import typed_errors
+from torcxd.http.url import Url, redact
+
+
+class StreamedResponse:
+    """An answer whose body is read by iterating over it, once, in the pieces in which it arrives.
+
+    :ivar status: the status, whatever it is.
+    :ivar headers: the header fields.
+    :ivar url: as :attr:`Response.url`.
+    """
+
+    def __init__(self, exchange: Exchange, url: Url, method: str, stall: float) -> None:
+        self.status = exchange.status
+        self.headers = Headers(exchange.raw_headers)
+        self.url = str(url)
+        self._exchange = exchange
+        self._method = method
+        self._stall = stall
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the body has a content encoding, although none was asked for."""
+        return self.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}
+
+    def __aiter__(self) -> StreamedResponse:
+        return self
+
+    async def __anext__(self) -> bytes | bytearray:
+        """The next piece of the body, as it arrived, never empty.
+
+        Cancellation loses what was underway; the connection is closed with the stream.
+
+        :raises HttpError: stall, truncated, protocol (also for a body with a content encoding) or connect.
+        """
+        with typed_errors(self._method, redact(self.url), self._exchange.connection):
+            while (piece := self._exchange.next_buffered()) is None:
+                await self._receive()
+        if not piece:
+            raise StopAsyncIteration
+        if self.is_encoded:
+            raise HttpError(
+                f"the answer has a content encoding that was not asked for: {self.headers['content-encoding'][:40]!r}",
+                reason=Reason.PROTOCOL,
+                kind=Kind.PERMANENT,
+                url=redact(self.url),
+                hint="configure the server, or the proxy before it, to send the content as it is",
+            )
+        return piece
+
+    async def _receive(self) -> None:
+        with trio.move_on_after(self._stall) as scope:
+            await self._exchange.receive()
+        if scope.cancelled_caught:
+            raise HttpError(
+                f"nothing arrived for {self._stall:g} s in the middle of the answer",
+                reason=Reason.STALL,
+                kind=Kind.TRANSIENT,
+                url=redact(self.url),
+            )
