@@ -23,7 +23,7 @@ from torcxd.host.os_release import read_os_release
 from torcxd.http import HttpClient, raise_for_status
 from torcxd.lifecycle.catalog import PackageManifest
 from torcxd.lifecycle.effects import Fetch, Place
-from torcxd.lifecycle.events import Fetched, Placed, Resolved
+from torcxd.lifecycle.events import Fetched, Placed, Resolved, StagingLost
 from torcxd.lifecycle.facts import Image, Plan
 from torcxd.lifecycle.plan import DOCKER, FIRST_WITH_ADDONS, os_versions_to_stage, resolve
 
@@ -55,7 +55,13 @@ async def place(ctx: Context, effect: Place, report: Report) -> None:
     for image in plan.images:
         if await holds(ctx, store, image, running_os):
             continue
-        source = await store.find_digest(image.name, image.reference, image.digest) or staging.path(image.digest)
+        source = await store.find_digest(image.name, image.reference, image.digest)
+        if source is None:
+            # Checked again: since it was fetched, the process may have been killed and the disk cleaned.
+            if not await staging.holds(image.digest):
+                await report(StagingLost(ctx.clock.now()))
+                return
+            source = staging.path(image.digest)
         await trio.to_thread.run_sync(store.place, source, image.os_version, image.name, image.reference)
         log.info("Placed %s in the store.", image.label)
     if plan.docker is not None:

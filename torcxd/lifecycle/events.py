@@ -73,6 +73,11 @@ class Fetched(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StagingLost(Event):
+    """A staged image is gone or damaged, though it was fetched: the disk was cleaned or lost power."""
+
+
+@dataclass(frozen=True, slots=True)
 class Placed(Event):
     """Stores and profile hold the set."""
 
@@ -153,6 +158,7 @@ TRIGGERS: frozenset[str] = frozenset(
         BootVerified,
         Resolved,
         Fetched,
+        StagingLost,
         Placed,
         Compared,
         RebootRequested,

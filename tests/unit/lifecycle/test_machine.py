@@ -24,6 +24,7 @@ from torcxd.lifecycle.events import (
     RebootRequested,
     Resolved,
     RetryDue,
+    StagingLost,
     Started,
     TargetChanged,
     Waiting,
@@ -300,3 +301,9 @@ def test_nothing_reaches_done_unless_the_running_system_is_the_plans(core: Lifec
     for running in (BEFORE, replace(AFTER, intact=False), replace(AFTER, docker=None), replace(AFTER, os_version=OLD)):
         step = core.start(run(core, first(core), TO_REBOOT).snapshot, Started(100, "boot-2"))
         assert core.step(step.snapshot, BootVerified(101, running)).snapshot.state == "gathering"
+
+
+@pytest.mark.accepts("N2")
+def test_staged_images_that_are_gone_are_fetched_again(core: Lifecycle) -> None:
+    step = run(core, first(core), [*TO_REBOOT[:3], StagingLost(4)])
+    assert (step.snapshot.state, step.effects) == ("fetching", (Fetch(PLAN),))

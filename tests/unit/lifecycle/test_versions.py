@@ -34,9 +34,9 @@ def test_os_versions_sort_as_semver_says() -> None:
         "10000.0.0",
     ]
     parsed = [parse_os_version(each) for each in ascending]
-    assert sorted(reversed(parsed)) == parsed
+    parsed.reverse()
+    assert [str(each) for each in sorted(parsed)] == ascending
     assert len(set(parsed)) == len(parsed)
-    assert [str(each) for each in parsed] == ascending
 
 
 def test_build_metadata_does_not_count_but_is_kept() -> None:
@@ -50,8 +50,21 @@ def test_build_metadata_does_not_count_but_is_kept() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "1576.4", "1576.4.0.1", "v1576.4.0", "1576.04.0", "1576.4.0-", "1576.4.0+", "1576.4.0-a..b", "1576.4.0\n"]
-    + ["1576.4.x", "../../etc", "١.٢.٣", "1.2." + "3" * 200],
+    [
+        "",
+        "1576.4",
+        "1576.4.0.1",
+        "v1576.4.0",
+        "1576.04.0",
+        "1576.4.0-",
+        "1576.4.0+",
+        "1576.4.0-a..b",
+        "1576.4.0\n",
+        "1576.4.x",
+        "../../etc",
+        "\u0661.2.3",  # a digit, but not one of ours
+        "1.2." + "3" * 200,
+    ],
 )
 def test_what_is_no_os_version_is_refused_and_quoted(text: str) -> None:
     with pytest.raises(ValueError, match="not an OS version such as") as caught:
@@ -114,6 +127,7 @@ def test_what_is_no_kubernetes_version_is_refused(text: str) -> None:
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     for parse in (parse_os_version, KubeVersion.parse):
         try:
-            assert str(parse(text)) == text
-        except ValueError as error:
-            assert str(error).startswith("not a")
+            version = parse(text)
+        except ValueError:
+            continue
+        assert str(version) == text
