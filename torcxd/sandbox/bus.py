@@ -25,11 +25,9 @@ _CONFIGURATION: Final = """\
   <listen>{address}</listen>
   <auth>EXTERNAL</auth>
   <policy context="default">
-    <allow user="*"/>
     <allow own="*"/>
-    <allow send_type="method_call"/>
-    <allow send_destination="*"/>
-    <allow receive_type="signal"/>
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
   </policy>
 </busconfig>
 """
