@@ -52,11 +52,11 @@ def private_directory(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(directory: Path, *, wait: bool) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Hold the exclusive lock of *directory*; the kernel drops it with the process, however that ends.
 
-    :param wait: whether to block until it is free, for holders that are done within milliseconds.
-    :raises BlockingIOError: it is held and *wait* is false.
+    Blocks until it is free: it is for what is done within milliseconds.
+
     :raises TorcxdError: typed by the errno, naming the lock file.
     """
     path = directory / _LOCK
@@ -65,7 +65,7 @@ def locked(directory: Path, *, wait: bool) -> Iterator[None]:
     except OSError as error:
         raise from_os_error(error, "lock", path) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -117,6 +117,18 @@ def ensure_pinned(layout: Layout, default_name: str, name: str, reference: str) 
     return ProfileEdit(profile.name, profile.path, changed, previous)
 
 
+def pinned_reference(layout: Layout, name: str) -> str | None:
+    """The reference of image *name* in the user profile that the next boot uses; None when it names none.
+
+    :raises PermanentError: with exit code 65 (EX_DATAERR): the profile or ``next-profile`` is broken.
+    """
+    selected = next_profile_name(layout)
+    profile = _Profile.load(layout.profile_directories()[-1], selected) if selected is not None else None
+    entries = [each["reference"] for each in profile.images if each["name"] == name] if profile else []
+    # torcx takes the last of several entries.
+    return entries[-1] if entries else None
+
+
 def read_sealed(layout: Layout) -> Sealed | None:
     """What torcx applied at this boot; None when there is no seal, so that torcx failed or did not run.
 
@@ -136,7 +148,11 @@ def read_sealed(layout: Layout) -> Sealed | None:
                 raise ValueError(f"{word!a} is no assignment")
             variables[key] = value
     except ValueError as error:
-        _refuse(path, "", str(error))
+        raise PermanentError(
+            f"the torcx seal {path} is not usable: {error}",
+            hint="look at the torcx-generator's messages of this boot",
+            exit_code=EX_DATAERR,
+        ) from error
     lower = variables.get("TORCX_LOWER_PROFILES", "")
     profile = _Profile(layout.sealed_profile, files.read_bytes(layout.sealed_profile, limit=_LARGEST))
     return Sealed(

@@ -104,7 +104,7 @@ class Verifier:
         if len(signature) > _LARGEST_SIGNATURE:
             self._refuse(where, f"it is larger than {_LARGEST_SIGNATURE} bytes")
         private_directory(self._home)
-        with locked(self._home, wait=True):
+        with locked(self._home):
             home = self._import()
             try:
                 with tempfile.NamedTemporaryFile(dir=self._home, prefix=_SIGNATURE) as file:

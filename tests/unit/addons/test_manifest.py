@@ -202,10 +202,9 @@ FIELDS += [V0, f"{V0} version", f"{V0} hash", f"{V0} locations", f"{V0} location
 def test_any_value_anywhere_is_read_or_refused(path: str, value: Any) -> None:
     try:
         manifest = parse_manifest(changed(path, value), WHERE)
-    except PermanentError as error:
-        assert WHERE in error.message
-    else:
-        assert all(package.name == name for name, package in manifest.packages.items())
+    except PermanentError:
+        return
+    assert all(package.name == name for name, package in manifest.packages.items())
 
 
 @given(st.integers(min_value=0, max_value=len(encoded()) - 1))
@@ -258,7 +257,7 @@ def test_a_wrong_template_is_a_wrong_configuration(template: str, message: str) 
 
 @pytest.mark.parametrize(("board", "version"), [("", "1.2.3"), ("amd64-usr", "../x"), ("amd64-usr", "1 2")])
 def test_a_value_that_is_no_name_is_refused(board: str, version: str) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be filled in: (Board|OSVersion): "):
+    with pytest.raises(ConfigurationError, match=r"cannot be filled in: (Board|OSVersion): "):
         render_url(TEMPLATE, board, version)
 
 

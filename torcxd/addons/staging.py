@@ -1,0 +1,145 @@
+"""The staging directory: downloads keyed by their digest, before they get a name in a store.
+
+``<algorithm>-<hex>`` is a whole file whose digest was right when it got that name, ``….part`` one that is still
+arriving, ``….validator`` what is needed to go on with it. Everything else there is left over and gets cleaned up.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from torcxd.addons.hashing import file_digest
+from torcxd.addons.partial import PART, VALIDATOR, PartialFile
+from torcxd.addons.private import private_directory
+from torcxd.errors import EX_DATAERR, PermanentError, from_os_error
+from torcxd.host import files
+from torcxd.lifecycle.catalog import Digest
+
+log = logging.getLogger(__name__)
+
+_Stamp = tuple[int, ...]
+_SUFFIXES: Final = ("", PART, VALIDATOR)
+
+
+class Staging:
+    """The staging directory of a node; private (0700) to the user that torcxd runs as.
+
+    :param directory: created when first needed. A symbolic link, or another user's directory, is refused.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        # What the files looked like when this process saw that their digest is right. A name alone is not believed: an
+        # earlier run's file may have lost bytes in a power cut or to a bad disk.
+        self._seen: dict[Digest, _Stamp] = {}
+
+    def path(self, digest: Digest) -> Path:
+        """Where the whole file of *digest* is, or will be."""
+        return self.directory / str(digest)
+
+    async def holds(self, digest: Digest) -> bool:
+        """Whether the whole file is there, and is what its name says: it is hashed at the first question.
+
+        A wrong one is removed. Cancellation returns at once; the thread that hashes ends by itself.
+
+        :raises TorcxdError: the file cannot be read, or the directory is not ours alone.
+        """
+        return await trio.to_thread.run_sync(self._holds, digest, abandon_on_cancel=True)
+
+    async def verified(self, digest: Digest) -> Path:
+        """The path of a file that :meth:`holds` has, for placing.
+
+        :raises PermanentError: it is not there, or it is wrong; with exit code 65 (EX_DATAERR).
+        """
+        if not await self.holds(digest):
+            raise PermanentError(
+                f"{self.path(digest)} is gone or damaged", hint="it has to be fetched again", exit_code=EX_DATAERR
+            )
+        return self.path(digest)
+
+    def clean(self, keep: Collection[Digest]) -> None:
+        """Remove all files but those of *keep*, their partial ones included. Blocks, briefly.
+
+        A partial file that another process is writing stays.
+
+        :raises TorcxdError: typed by the errno.
+        """
+        names = {str(digest) + suffix for digest in keep for suffix in _SUFFIXES}
+        try:
+            with os.scandir(self.directory) as entries:
+                found = [each.name for each in entries if not each.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise from_os_error(error, "list", self.directory) from error
+        private_directory(self.directory)
+        # Each partial file before its validator, which stays with it.
+        for each in sorted(found):
+            if each in names:
+                continue
+            if each.endswith(PART) and not _remove_unlocked(self.directory / each):
+                names.add(each.removesuffix(PART) + VALIDATOR)
+            else:
+                files.remove(self.directory / each)
+
+    def open_partial(self, digest: Digest) -> PartialFile:
+        """Open the partial file of *digest*, new or left by an earlier attempt. Blocks, briefly.
+
+        :raises TransientError: another process is writing it.
+        :raises TorcxdError: typed by the errno, or because the directory is not ours alone.
+        """
+        private_directory(self.directory)
+        return PartialFile(self.path(digest), digest)
+
+    def finish(self, partial: PartialFile) -> Path:
+        """Give a partial file whose digest is right its final name, durably. Blocks until the disk has it."""
+        digest = partial.found()
+        path = partial.finish()
+        self._seen[digest] = _stamp(path)
+        return path
+
+    def _holds(self, digest: Digest) -> bool:
+        path = self.path(digest)
+        try:
+            stamp = _stamp(path)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise from_os_error(error, "look at", path) from error
+        private_directory(self.directory)
+        if self._seen.get(digest) == stamp:
+            return True
+        if not path.is_symlink() and file_digest(path, digest.algorithm) == digest:
+            self._seen[digest] = stamp
+            return True
+        log.warning("%s is not what its name says. It is removed.", path)
+        files.remove(path)
+        return False
+
+
+def _stamp(path: Path) -> _Stamp:
+    found = path.lstat()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _remove_unlocked(path: Path) -> bool:
+    """Remove a partial file unless another process is writing it; under its lock, so that none begins meanwhile."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        files.remove(path)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
