@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from torcxd.http import Proxies, Timeouts
+from torcxd.http import Proxies
 from torcxd.kube.client import KubeClient, open_client
 from torcxd.kube.kubeconfig import load_kubeconfig
 from torcxd.sandbox.apiserver import ApiServer
@@ -34,8 +34,8 @@ async def server(api: ApiServer) -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def client(api: ApiServer, server: Server, tmp_path: Path) -> AsyncIterator[KubeClient]:
-    """A client with a kubeconfig for the cluster; it gives up quickly on a server that says nothing."""
+    """A client with a kubeconfig for the cluster."""
     path = tmp_path / "kubeconfig"
     path.write_text(api.kubeconfig(server.url))
-    async with open_client(load_kubeconfig(path), Proxies.none(), Timeouts(first_byte=0.2, stall=0.2)) as client:
+    async with open_client(load_kubeconfig(path), Proxies.none()) as client:
         yield client
