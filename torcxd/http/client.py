@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from types import EllipsisType
 from typing import Final
 
+import h11
 import trio
 
 from torcxd import __version__
@@ -22,7 +23,7 @@ from torcxd.http.redirects import MAX_REDIRECTS, REDIRECTS, is_link_local, redir
 from torcxd.http.response import Response
 from torcxd.http.session import Exchange, Question, Session
 from torcxd.http.streamed import StreamedResponse
-from torcxd.http.translate import typed_errors
+from torcxd.http.translate import typed_error
 from torcxd.http.url import Url, redact
 
 # The largest answer that request() takes whole unless told otherwise: manifests, ConfigMaps and API objects are far
@@ -153,7 +154,7 @@ class HttpClient:
         try:
             exchange, question = await self._follow(question, follow_redirects)
             try:
-                yield StreamedResponse(exchange, question.url, question.method, stall)
+                yield StreamedResponse(exchange, question.url, stall)
             finally:
                 self._session.release(exchange)
         finally:
@@ -207,7 +208,7 @@ class HttpClient:
         try:
             if redirected and proxy is None and is_link_local(connection.peer_address()):
                 raise redirect_error(url, "the redirect leads to a link-local address")
-            with trio.move_on_after(seconds), typed_errors(question.method, redact(str(url)), connection):
+            with trio.move_on_after(seconds):
                 return await self._session.exchange(connection, question)
             raise HttpError(
                 f"no answer to {question.method} within {seconds:g} s",
@@ -215,6 +216,18 @@ class HttpClient:
                 kind=Kind.TRANSIENT,
                 url=redact(str(url)),
             )
+        except (h11.RemoteProtocolError, trio.BrokenResourceError) as error:
+            connection.close()
+            raise typed_error(error, redact(str(url)), at_eof=connection.at_eof) from error
+        except (h11.LocalProtocolError, UnicodeEncodeError):
+            connection.close()
+            # The cause is not shown: it quotes the header, which can be a token.
+            raise HttpError(
+                f"cannot send {question.method}: the method or a header has characters that it must not have",
+                reason=Reason.PROTOCOL,
+                kind=Kind.PERMANENT,
+                url=redact(str(url)),
+            ) from None
         except BaseException:
             connection.close()
             raise

@@ -27,6 +27,7 @@ import h11
 from asks.request_object import RequestProcessor
 from asks.response_objects import StreamResponse
 
+from torcxd.http.body import body_of, keeps_alive
 from torcxd.http.connection import READ_SIZE, Connection, Opener
 from torcxd.http.url import Url
 
@@ -52,38 +53,20 @@ class Question:
 class Exchange:
     """An answer whose head has arrived, and the connection that its body comes from."""
 
-    def __init__(self, connection: Connection, conversation: h11.Connection, head: h11.Response) -> None:
+    def __init__(self, connection: Connection, conversation: h11.Connection, method: str, head: h11.Response) -> None:
         self.connection = connection
         self.status: int = head.status_code
         self.raw_headers: list[tuple[bytes, bytes]] = list(head.headers)
-        self._conversation = conversation
-
-    def next_buffered(self) -> bytes | bytearray | None:
-        """The next piece of the body from what has been received; None when there is none yet, empty at the end.
-
-        :raises h11.RemoteProtocolError: the body is malformed or cut short.
-        """
-        event = self._conversation.next_event()
-        if event is h11.NEED_DATA:
-            return None
-        # bytes for an empty end: h11 never hands out an empty Data.
-        return event.data if isinstance(event, h11.Data) else b""
+        self.body = body_of(conversation, method, head)
+        self._keeps_alive = keeps_alive(head)
 
     async def receive(self) -> None:
-        """Wait for more from the peer. :raises trio.BrokenResourceError: the connection broke."""
-        # Typed as bytes by h11, but all it does with it is to append it to a bytearray.
-        self._conversation.receive_data(await self.connection.receive(READ_SIZE))  # type: ignore[arg-type]
+        """Wait for more of the body. :raises trio.BrokenResourceError: the connection broke."""
+        self.body.feed(await self.connection.receive(READ_SIZE))
 
     def is_reusable(self) -> bool:
-        """Whether the connection can carry another request: all was said, and nobody wants to close."""
-        conversation = self._conversation
-        try:
-            if conversation.our_state is h11.DONE and conversation.their_state is h11.SEND_BODY:
-                conversation.next_event()  # the end of a body that nobody read because it is empty
-        except h11.RemoteProtocolError:
-            return False
-        finished = conversation.our_state is h11.DONE and conversation.their_state is h11.DONE
-        return finished and conversation.trailing_data == (b"", False)
+        """Whether the connection can carry another request."""
+        return self._keeps_alive and self.body.is_complete()
 
 
 class Session(asks.Session):  # type: ignore[misc]  # asks has no types
@@ -178,7 +161,7 @@ class _Processor(RequestProcessor):  # type: ignore[misc]  # asks has no types
             status_code=head.status_code,
             reason_phrase=head.reason.decode("latin-1"),
             headers=head.headers,
-            body=Exchange(self.sock, conversation, head),
+            body=Exchange(self.sock, conversation, self.method, head),
             method=self.method,
             url=self.req_url,
         )

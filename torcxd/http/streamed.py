@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import h11
 import trio
 
 from torcxd.errors import Kind
 from torcxd.http.errors import HttpError, Reason
 from torcxd.http.response import Headers
 from torcxd.http.session import Exchange
-from torcxd.http.translate import typed_errors
+from torcxd.http.translate import typed_error
 from torcxd.http.url import Url, redact
 
 
@@ -20,12 +21,11 @@ class StreamedResponse:
     :ivar url: as :attr:`Response.url`.
     """
 
-    def __init__(self, exchange: Exchange, url: Url, method: str, stall: float) -> None:
+    def __init__(self, exchange: Exchange, url: Url, stall: float) -> None:
         self.status = exchange.status
         self.headers = Headers(exchange.raw_headers)
         self.url = str(url)
         self._exchange = exchange
-        self._method = method
         self._stall = stall
 
     @property
@@ -43,9 +43,11 @@ class StreamedResponse:
 
         :raises HttpError: stall, truncated, protocol (also for a body with a content encoding) or connect.
         """
-        with typed_errors(self._method, redact(self.url), self._exchange.connection):
-            while (piece := self._exchange.next_buffered()) is None:
+        try:
+            while (piece := self._exchange.body.next_piece()) is None:
                 await self._receive()
+        except (h11.RemoteProtocolError, trio.BrokenResourceError) as error:
+            raise typed_error(error, redact(self.url), at_eof=self._exchange.connection.at_eof) from error
         if not piece:
             raise StopAsyncIteration
         if self.is_encoded:
