@@ -31,6 +31,8 @@ def set_up_logging(level: str) -> None:
     root.setLevel(level.upper())
     # gnupg logs each line that gpg prints at debug level, twice.
     logging.getLogger("gnupg").setLevel(logging.WARNING)
+    # transitions logs each of its callbacks; our own lines say what happened.
+    logging.getLogger("transitions").setLevel(logging.WARNING)
 
 
 def _speaks_to_journal() -> bool:

@@ -10,6 +10,7 @@ import trio
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
 from torcxd.daemon.inspection import inspect
+from torcxd.dbus.bus import Bus
 from torcxd.dbus.login1 import Login1
 from torcxd.dbus.systemd1 import Systemd1
 from torcxd.errors import TransientError
@@ -40,21 +41,10 @@ async def reboot(ctx: Context, effect: Reboot, report: Report) -> None:
     """
     if not effect.accepted:
         async with ctx.system_bus() as bus:
-            if effect.clean_docker:
-                await docker_cleanup.schedule(bus)
-                log.info("Docker changes: /var/lib/docker is cleaned on the way through the reboot.")
-            else:
-                await docker_cleanup.cancel(bus)
-            login1 = Login1(bus)
-            if await login1.preparing_for_shutdown():
+            if await _goes_down(ctx, bus):
                 log.info("The system is going down already; no second reboot is asked for.")
             else:
-                log.info("Asking %s for a reboot into %s.", ctx.settings.reboot_via, effect.plan.key)
-                if ctx.settings.reboot_via == "login1":
-                    await login1.reboot()
-                else:
-                    # What the original calls; it works where logind is absent.
-                    await Systemd1(bus).start_unit("reboot.target", "isolate")
+                await _ask(ctx, effect, bus)
         await report(RebootRequested(ctx.clock.now(), ctx.settings.reboot_via))
     until = ctx.clock.now() + REBOOT_DEADLINE
     await report(Waiting(ctx.clock.now(), "the reboot that was asked for", until))
@@ -63,6 +53,26 @@ async def reboot(ctx: Context, effect: Reboot, report: Report) -> None:
         f"the reboot was accepted, but after {REBOOT_DEADLINE:.0f} s the system still runs",
         hint="see systemctl list-jobs for what holds it up",
     )
+
+
+async def _goes_down(ctx: Context, bus: Bus) -> bool:
+    if ctx.settings.reboot_via == "login1" and await Login1(bus).preparing_for_shutdown():
+        return True
+    return await Systemd1(bus).system_state() == "stopping"
+
+
+async def _ask(ctx: Context, effect: Reboot, bus: Bus) -> None:
+    if effect.clean_docker:
+        await docker_cleanup.schedule(bus)
+        log.info("Docker changes: %s is cleaned on the way through the reboot.", docker_cleanup.DOCKER_DATA)
+    else:
+        await docker_cleanup.cancel(bus)
+    log.info("Asking %s for a reboot into %s.", ctx.settings.reboot_via, effect.plan.key)
+    if ctx.settings.reboot_via == "login1":
+        await Login1(bus).reboot()
+    else:
+        # What the original calls; it works where logind is absent.
+        await Systemd1(bus).start_unit("reboot.target", "isolate")
 
 
 async def publish(ctx: Context, effect: Publish, report: Report) -> None:

@@ -1,0 +1,273 @@
+"""A whole node in a folder with all its peers: the real program runs on it, through reboots.
+
+The bus is a real dbus-daemon, gpg is the real one, HTTPS is real. update_engine, login1, systemd and the API server are
+stand-ins. Nothing outside the folder is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from torcxd.host import docker_cleanup
+from torcxd.sandbox.apiserver import ApiServer
+from torcxd.sandbox.bucket import Bucket
+from torcxd.sandbox.bus import PrivateBus, private_bus
+from torcxd.sandbox.images import docker_image
+from torcxd.sandbox.keys import Keys, SigningKey
+from torcxd.sandbox.login1 import Login1
+from torcxd.sandbox.node import Node, VendorDocker
+from torcxd.sandbox.records import Records
+from torcxd.sandbox.systemd1 import Systemd1
+from torcxd.sandbox.update_engine import Installed, Scenario, UpdateEngine, no_update, update
+
+BOARD: Final = "amd64-usr"
+OLD_OS: Final = "1520.8.0"
+NEW_OS: Final = "1576.4.0"
+KUBE_VERSION: Final = "v1.8.4+coreos.0"
+VENDOR_DOCKER: Final = "1.12"
+WANTED_DOCKER: Final = "17.03"
+_NAMESPACE: Final = "tectonic-system"
+_CONFIG_MAP: Final = "tectonic-torcx-runtime-mappings"
+_MAPPINGS: Final = 'kind: VersionManifestV1\nversions:\n  k8s:\n    1.8:\n      docker: [ "17.03", "1.12" ]\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """What happens in a sandbox.
+
+    :param next_os: the OS version that update_engine finds; None when there is no newer one.
+    :param update_seconds: how long the OS update takes.
+    :param image_bytes: the size of each Docker image in the bucket.
+    :param rate: the bucket's bytes a second over each connection, None for as fast as it goes.
+    :param api_server: whether the cluster has an API server that answers.
+    """
+
+    next_os: str | None = NEW_OS
+    update_seconds: float = 0.2
+    image_bytes: int = 200_000
+    rate: float | None = None
+    api_server: bool = True
+
+    def scenario(self) -> Scenario:
+        """What update_engine does when it is asked for an update."""
+        if self.next_os is None:
+            return no_update("", self.update_seconds)
+        return update(self.next_os, self.update_seconds)
+
+
+@dataclass(slots=True)
+class Sandbox:
+    """A running sandbox.
+
+    :ivar environment: what the program's environment must hold to reach these peers.
+    :ivar flags: the flags that a run on this node needs.
+    :ivar records: what login1 and systemd were asked, each with the boot id.
+    :ivar key: signs the bucket's manifests; its public half is the node's keyring.
+    """
+
+    plot: Plot
+    node: Node
+    bus: PrivateBus
+    bucket: Bucket
+    api: ApiServer
+    keys: Keys
+    key: SigningKey
+    records: Records
+    update_engine: UpdateEngine
+    login1: Login1
+    systemd1: Systemd1
+    environment: dict[str, str]
+    flags: list[str]
+    nursery: trio.Nursery
+    _installed: Installed
+    _rebooting: trio.Event = field(default_factory=trio.Event)
+    _ended: trio.Event = field(default_factory=trio.Event)
+    _session: trio.Nursery = field(init=False)
+
+    @property
+    def root(self) -> Path:
+        return self.node.layout.root
+
+    @property
+    def reboots(self) -> int:
+        """How many reboots were asked for, through either service."""
+        started = [args for args in self.records.of("StartUnit") if args[0] == "reboot.target"]
+        return len(self.records.of("Reboot")) + len(started)
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of ``torcxd`` on this node."""
+        return [sys.executable, "-m", "torcxd", arguments[0], f"--root={self.root}", *arguments[1:]]
+
+    async def torcxd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a ``torcxd`` command on this node to its end, and capture what it prints."""
+        done = await trio.run_process(
+            self.command(*arguments),
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            env=self.process_environment,
+        )
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    @property
+    def process_environment(self) -> dict[str, str]:
+        """The present environment without this workplace's own proxies and settings, with what reaches the peers."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.lower().endswith("_proxy") and not name.startswith("TORCXD_")
+        }
+        return {**kept, **self.environment}
+
+    async def bootstrap(self, *flags: str, stderr: int | None = None) -> int | None:
+        """Run ``torcxd bootstrap`` once.
+
+        :param stderr: the descriptor that gets its messages; None for this process's own.
+        :returns: its exit code, or None if it asked for a reboot: it was ended as systemd does on the way down.
+        """
+        self._rebooting = trio.Event()
+        process = await trio.lowlevel.open_process(
+            self.command("bootstrap", *self.flags, *flags), stderr=stderr, env=self.process_environment
+        )
+        rebooted = False
+
+        async def until_reboot() -> None:
+            nonlocal rebooted
+            await self._rebooting.wait()
+            rebooted = True
+            process.send_signal(signal.SIGTERM)
+
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(until_reboot)
+                await process.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        return None if rebooted else process.returncode
+
+    async def reboot(self) -> str:
+        """Take the node through a reboot: what was scheduled for the shutdown happens, then it comes up.
+
+        :returns: why torcx applied nothing, empty when it did.
+        """
+        scheduled = self.systemd1.units.get(docker_cleanup.UNIT) == "active"
+        self._session.cancel_scope.cancel()
+        await self._ended.wait()
+        problem = self.node.boot(clean_docker=scheduled)
+        if self.node.os_version == self.plot.next_os:
+            self.update_engine.scenario = no_update("", 0)
+        self._installed.store(False)
+        await self.nursery.start(self.serve_peers)
+        return problem
+
+    async def serve_peers(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """The services of one boot; they end with it."""
+        self._ended = trio.Event()
+        self.systemd1.units.clear()
+        self.systemd1.system_state = "running"
+        async with trio.open_nursery() as self._session:
+            for service in (self.update_engine, self.login1, self.systemd1):
+                await self._session.start(service.serve, self.bus.address)
+            task_status.started()
+        self._ended.set()
+
+    async def bootstrap_to_the_end(self, *flags: str, most_boots: int = 5) -> int:
+        """Run ``torcxd bootstrap`` through as many reboots as it asks for; returns the last exit code.
+
+        :raises RuntimeError: after *most_boots* reboots.
+        """
+        for _ in range(most_boots):
+            exit_code = await self.bootstrap(*flags)
+            if exit_code is not None:
+                return exit_code
+            await self.reboot()
+        raise RuntimeError(f"the node asked for {most_boots} reboots")
+
+    async def reboot_requested(self) -> None:
+        """Called by the stand-ins when a reboot is asked for."""
+        self._rebooting.set()
+
+
+@asynccontextmanager
+async def open_sandbox(root: Path, plot: Plot | None = None) -> AsyncIterator[Sandbox]:
+    """Set a node up in the new or empty folder *root*, and run its peers for the length of the block.
+
+    :raises OSError: a needed program (dbus-daemon, gpg) is not installed, or the folder cannot be written.
+    """
+    plot = plot or Plot()
+    async with AsyncExitStack() as stack:
+        keys = stack.enter_context(Keys())
+        key = await trio.to_thread.run_sync(keys.make)
+        vendor = docker_image(VENDOR_DOCKER)
+        versions = [OLD_OS, *([plot.next_os] if plot.next_os else [])]
+        node = Node(
+            root,
+            os_version=OLD_OS,
+            board=BOARD,
+            vendor={each: VendorDocker(VENDOR_DOCKER, vendor.data) for each in versions},
+        )
+        node.install(kube_version=KUBE_VERSION)
+        bucket = Bucket(key, rate=plot.rate)
+        await stack.enter_async_context(bucket.serve())
+        for number, version in enumerate(versions):
+            # Another build for each OS version, as in the real bucket.
+            image = docker_image(WANTED_DOCKER, plot.image_bytes + 10_000 * number)
+            path = f"/usr/share/torcx/store/{vendor.file_name}"
+            bucket.publish(BOARD, version, image, vendored={path: vendor})
+        api = ApiServer(version=KUBE_VERSION)
+        api.put_config_map(_NAMESPACE, _CONFIG_MAP, {"runtime-mappings.yaml": _MAPPINGS})
+        if plot.api_server:
+            server = await stack.enter_async_context(api.serve())
+            node.write("/etc/kubernetes/kubeconfig", api.kubeconfig(server.url))
+        node.write("/etc/torcxd/pubring.gpg", key.public)
+        authority = bucket.authority.write(root / "bucket-ca.pem")
+        node.boot()
+
+        # A socket's path is short; the folder's may be long.
+        sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="torcxd-bus-")))
+        bus = await stack.enter_async_context(private_bus(sockets))
+        records = Records(root / "requests.jsonl", lambda: {"boot_id": node.layout.boot_id.read_text().strip()})
+
+        def installed(version: str) -> None:
+            node.pending = version
+
+        box: Sandbox
+
+        async def reboot_requested() -> None:
+            await box.reboot_requested()
+
+        installation = Installed()
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        box = Sandbox(
+            plot,
+            node,
+            bus,
+            bucket,
+            api,
+            keys,
+            key,
+            records,
+            UpdateEngine(plot.scenario(), installed=installation, on_installed=installed),
+            Login1(records, reboot_requested),
+            Systemd1(records, reboot_requested),
+            environment={"DBUS_SYSTEM_BUS_ADDRESS": bus.address, "SSL_CERT_FILE": str(authority)},
+            flags=[f"--torcx-manifest-url={bucket.manifest_template}"],
+            nursery=nursery,
+            _installed=installation,
+        )
+        await nursery.start(box.serve_peers)
+        yield box
+        nursery.cancel_scope.cancel()
