@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import trio
 
 from torcxd.daemon.context import Context
-from torcxd.errors import Kind, PermanentError, TorcxdError
+from torcxd.errors import EX_USAGE, Kind, PermanentError, TorcxdError, TransientError
 from torcxd.host.env_file import installer_kube_version, read_env_file
 from torcxd.http import HttpClient, Proxies
 from torcxd.kube.access import ClusterAccess
@@ -102,7 +102,7 @@ async def _kube_version(ctx: Context, api: KubeClient | None, random: Callable[[
         try:
             KubeVersion.parse(forced)
         except ValueError as error:
-            raise PermanentError(f"--force-kube-version: {error}", exit_code=64) from None
+            raise PermanentError(f"--force-kube-version: {error}", exit_code=EX_USAGE) from None
         return forced, "--force-kube-version"
     why = "no kubeconfig"
     if api is not None:
@@ -153,16 +153,21 @@ async def _mappings(ctx: Context, api: KubeClient | None, random: Callable[[], f
 
 
 async def _persist(ctx: Context, ask: Callable[[], Awaitable[T]], what: str, random: Callable[[], float]) -> T:
-    """Ask again while the failure is transient, for as long as ``--api-retry-for`` allows."""
-    deadline = trio.current_time() + ctx.settings.api_retry_for
+    """Ask again while the failure is transient, for as long as ``--api-retry-for`` allows, a hanging server included."""
+    allowed = ctx.settings.api_retry_for
+    deadline = trio.current_time() + allowed
+    last: TorcxdError = TransientError(f"no answer within {allowed:.0f} s")
     attempt = 0
-    while True:
-        try:
-            return await ask()
-        except TorcxdError as error:
+    with trio.move_on_at(deadline):
+        while True:
+            try:
+                return await ask()
+            except TorcxdError as error:
+                last = error
             attempt += 1
             pause = retry.delay(attempt, random())
-            if error.kind is not Kind.TRANSIENT or trio.current_time() + pause > deadline:
-                raise
-            log.debug("Asking for %s failed: %s; next try in %.1f s.", what, error, pause)
+            if last.kind is not Kind.TRANSIENT or trio.current_time() + pause > deadline:
+                raise last
+            log.debug("Asking for %s failed: %s; next try in %.1f s.", what, last, pause)
             await trio.sleep(pause)
+    raise last
