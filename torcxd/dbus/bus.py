@@ -69,9 +69,13 @@ class Bus:
         :returns: the answer's arguments, as jeepney decodes them.
         :raises DBusError: the peer answered with an error, is not there, did not answer in time, or the connection
             ended; ``name`` says which.
+        :raises ValueError: *returns* promises a file descriptor, and the connection was opened without
+            ``enable_fds``: the bus would withhold the answer.
 
         Cancellation gives up waiting; the call may still take effect.
         """
+        if "h" in (returns or "") and not self._connection.enable_fds:
+            raise ValueError(f"{method} returns a file descriptor: open the bus with enable_fds=True")
         address = DBusAddress(path, bus_name=destination, interface=interface)
         message = new_method_call(address, method, signature or None, args)
         what = f"{interface}.{method} of {destination}"

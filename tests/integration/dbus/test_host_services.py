@@ -1,0 +1,197 @@
+"""logind's and systemd's clients, and Docker's clean-up, against the stand-ins over a real bus."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from torcxd.dbus.bus import Bus, open_bus
+from torcxd.dbus.errors import ACCESS_DENIED, NO_SUCH_UNIT, UNIT_EXISTS, DBusError
+from torcxd.dbus.login1 import InhibitMode, Login1
+from torcxd.dbus.systemd1 import Systemd1
+from torcxd.errors import EX_NOPERM, Kind, TransientError
+from torcxd.host import docker_cleanup
+from torcxd.sandbox import login1 as login1_stand_in
+from torcxd.sandbox import systemd1 as systemd1_stand_in
+from torcxd.sandbox.bus import PrivateBus
+from torcxd.sandbox.records import Records
+from torcxd.sandbox.service import ErrorReply
+
+
+class Reboots:
+    """What the stand-ins tell of reboots."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def __call__(self) -> None:
+        self.count += 1
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(tmp_path / "requests.jsonl", lambda: {"boot_id": "b"})
+
+
+@pytest.fixture
+def reboots() -> Reboots:
+    return Reboots()
+
+
+@pytest.fixture
+async def logind(
+    private: PrivateBus, records: Records, reboots: Reboots, nursery: trio.Nursery
+) -> login1_stand_in.Login1:
+    service = login1_stand_in.Login1(records, reboots)
+    await nursery.start(service.serve, private.address)
+    return service
+
+
+@pytest.fixture
+async def systemd(
+    private: PrivateBus, records: Records, reboots: Reboots, nursery: trio.Nursery
+) -> systemd1_stand_in.Systemd1:
+    service = systemd1_stand_in.Systemd1(records, reboots)
+    await nursery.start(service.serve, private.address)
+    return service
+
+
+@pytest.fixture
+async def bus(private: PrivateBus) -> AsyncIterator[Bus]:
+    async with open_bus(private.address, enable_fds=True) as bus:
+        yield bus
+
+
+async def test_a_reboot_is_asked_for_and_under_way(
+    bus: Bus, logind: login1_stand_in.Login1, reboots: Reboots, records: Records, tmp_path: Path
+) -> None:
+    login1 = Login1(bus)
+    assert not await login1.preparing_for_shutdown()
+    await login1.reboot()
+    assert await login1.preparing_for_shutdown()
+    assert reboots.count == 1
+    assert records.of("Reboot") == [[False]]
+    (line,) = (tmp_path / "requests.jsonl").read_text().splitlines()
+    assert json.loads(line) == {
+        "service": "org.freedesktop.login1",
+        "member": "Reboot",
+        "args": [False],
+        "boot_id": "b",
+    }
+
+
+async def test_a_refused_reboot_is_an_error_with_the_exit_code_for_rights(
+    bus: Bus, logind: login1_stand_in.Login1, reboots: Reboots
+) -> None:
+    logind.refuse("Reboot", ErrorReply(ACCESS_DENIED, "not you"))
+    with pytest.raises(DBusError, match="not you") as caught:
+        await Login1(bus).reboot()
+    assert (caught.value.kind, caught.value.exit_code) == (Kind.PERMANENT, EX_NOPERM)
+    assert reboots.count == 0
+
+
+async def test_an_inhibitor_is_held_until_it_is_released(
+    bus: Bus, logind: login1_stand_in.Login1, records: Records
+) -> None:
+    inhibitor = ("shutdown", "torcxd", "addons are missing", "block")
+    with await Login1(bus).inhibit("shutdown", "torcxd", "addons are missing", InhibitMode.BLOCK) as held:
+        assert logind.inhibitors == [inhibitor]
+        await trio.testing.wait_all_tasks_blocked()
+        assert records.of("Release") == []
+    held.release()
+    while not records.of("Release"):
+        await trio.testing.wait_all_tasks_blocked(0.01)
+    assert logind.inhibitors == []
+
+
+async def test_a_connection_without_descriptors_cannot_hold_an_inhibitor(
+    private: PrivateBus, logind: login1_stand_in.Login1
+) -> None:
+    async with open_bus(private.address) as bus:
+        with pytest.raises(ValueError, match="enable_fds"):
+            await Login1(bus).inhibit("shutdown", "torcxd", "why", InhibitMode.DELAY)
+    assert logind.inhibitors == []
+
+
+async def test_starting_the_reboot_target_is_a_reboot(
+    bus: Bus, systemd: systemd1_stand_in.Systemd1, reboots: Reboots, records: Records
+) -> None:
+    manager = Systemd1(bus)
+    assert await manager.system_state() == "running"
+    await manager.start_unit("reboot.target", "isolate")
+    assert await manager.system_state() == "stopping"
+    assert reboots.count == 1
+    assert records.of("StartUnit") == [["reboot.target", "isolate"]]
+
+
+async def test_units_are_started_stopped_and_looked_at(
+    bus: Bus, systemd: systemd1_stand_in.Systemd1, records: Records
+) -> None:
+    manager = Systemd1(bus)
+    assert await manager.unit_active_state("kubelet.service") == "inactive"
+    await manager.start_unit("kubelet.service")
+    assert await manager.unit_active_state("kubelet.service") == "active"
+    await manager.stop_unit("kubelet.service")
+    assert await manager.unit_active_state("kubelet.service") == "inactive"
+    with pytest.raises(DBusError) as caught:
+        await manager.stop_unit("kubelet.service")
+    assert (caught.value.name, caught.value.kind) == (NO_SUCH_UNIT, Kind.PERMANENT)
+    await manager.reload()
+    assert records.of("Reload") == [[]]
+
+
+async def test_a_transient_unit_exists_once(bus: Bus, systemd: systemd1_stand_in.Systemd1) -> None:
+    manager = Systemd1(bus)
+    await manager.start_transient_unit("once.service", "fail", {"Description": ("s", "once")})
+    assert systemd.transient == {"once.service": {"Description": ("s", "once")}}
+    with pytest.raises(DBusError) as caught:
+        await manager.start_transient_unit("once.service", "fail", {})
+    assert caught.value.name == UNIT_EXISTS
+
+
+@pytest.mark.accepts("C20", "I6")
+async def test_the_clean_up_is_scheduled_once_and_after_docker(bus: Bus, systemd: systemd1_stand_in.Systemd1) -> None:
+    await docker_cleanup.schedule(bus)
+    await docker_cleanup.schedule(bus)
+    (unit,) = systemd.transient.values()
+    assert systemd.units == {docker_cleanup.UNIT: "active"}
+    # Stopped in the reverse order of the start: after Docker, and while /var is mounted.
+    assert "docker.service" in unit["Before"][1]
+    assert unit["RequiresMountsFor"] == ("as", ["/var/lib/docker"])
+    ((_, (*_, command), _),) = unit["ExecStop"][1]
+    assert command.index("grep -qx stopping") < command.index("rm -rf --one-file-system /var/lib/docker")
+
+
+@pytest.mark.accepts("C20", "I6")
+async def test_the_clean_up_can_be_withdrawn(bus: Bus, systemd: systemd1_stand_in.Systemd1) -> None:
+    await docker_cleanup.schedule(bus)
+    await docker_cleanup.cancel(bus)
+    await docker_cleanup.cancel(bus)
+    assert systemd.units == {}
+
+
+async def test_the_clean_up_cannot_be_withdrawn_from_a_shutdown(bus: Bus, systemd: systemd1_stand_in.Systemd1) -> None:
+    await docker_cleanup.schedule(bus)
+    systemd.system_state = "stopping"
+    with pytest.raises(TransientError, match="shutting down"):
+        await docker_cleanup.cancel(bus)
+    assert docker_cleanup.UNIT in systemd.units
+
+
+async def test_a_systemd_that_cannot_do_it_is_an_error(bus: Bus, systemd: systemd1_stand_in.Systemd1) -> None:
+    refusal = ErrorReply("org.freedesktop.DBus.Error.PropertyReadOnly", "Cannot set property ExecStop")
+    systemd.refuse("StartTransientUnit", refusal)
+    with pytest.raises(DBusError, match="ExecStop") as caught:
+        await docker_cleanup.schedule(bus)
+    assert caught.value.kind is Kind.PERMANENT
+
+
+async def test_without_systemd_on_the_bus_it_is_transient(bus: Bus) -> None:
+    with pytest.raises(DBusError) as caught:
+        await docker_cleanup.schedule(bus)
+    assert (caught.value.absent, caught.value.kind) == (True, Kind.TRANSIENT)
