@@ -153,7 +153,7 @@ async def _mappings(ctx: Context, api: KubeClient | None, random: Callable[[], f
 
 
 async def _persist(ctx: Context, ask: Callable[[], Awaitable[T]], what: str, random: Callable[[], float]) -> T:
-    """Ask again while the failure is transient, for as long as ``--api-retry-for`` allows, a hanging server included."""
+    """Ask again while the failure is transient, for as long as ``--api-retry-for`` allows; a hanging server counts."""
     allowed = ctx.settings.api_retry_for
     deadline = trio.current_time() + allowed
     last: TorcxdError = TransientError(f"no answer within {allowed:.0f} s")
