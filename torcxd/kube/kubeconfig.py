@@ -7,6 +7,7 @@ beats which are client-go's. What would run a program to get credentials is refu
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 # As large as an object in the API may be; a real one holds a few certificates.
 LARGEST: Final = 1024 * 1024
 
+# A DNS name or an address, IPv6 included: the ssl module has its own exceptions for anything else.
+_HOST: Final = re.compile(r"[A-Za-z0-9_:]([A-Za-z0-9_.:-]*[A-Za-z0-9_:])?")
 _UNSUPPORTED: Final = {
     "exec": "credential plugins that run a program",
     "auth-provider": "auth-provider plugins",
@@ -58,6 +61,9 @@ def load_kubeconfig(path: Path, *, context: str | None = None, root: Path = Path
     access = _access(path, top, _context(top, context))
     try:
         access.ssl_context()
+        # A token file may be put there later, and is renewed; what stands in the kubeconfig stays as it is.
+        if access.token is None or access.token.path is None:
+            access.headers()
     except PermanentError as error:
         raise ConfigurationError(error.message, hint=error.hint) from error
     if not access.verify:
@@ -104,7 +110,7 @@ def _access(path: Path, top: Section, context: Section) -> ClusterAccess:
         client_key=key_material,
         token=token,
         basic=basic,
-        server_hostname=cluster.text("tls-server-name") or None,
+        server_hostname=_server_name(cluster),
         verify=not insecure,
         proxy=cluster.url("proxy-url") if cluster.has("proxy-url") else None,
     )
@@ -128,6 +134,13 @@ def _server(cluster: Section) -> str:
     if "?" in url.target:
         raise cluster.wrong("server", "has a query")
     return str(url).rstrip("/")
+
+
+def _server_name(cluster: Section) -> str | None:
+    name = cluster.text("tls-server-name")
+    if name and not _HOST.fullmatch(name):
+        raise cluster.wrong("tls-server-name", "is not the name or address of a host")
+    return name or None
 
 
 def _token(user: Section) -> Material | None:
