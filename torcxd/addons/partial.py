@@ -75,7 +75,8 @@ class PartialFile:
             value = recorded["validator"] if recorded["url"] == _fingerprint(url) else None
         except (TorcxdError, ValueError, KeyError, TypeError):
             return None
-        return value if isinstance(value, str) else None
+        # It is to become a header field.
+        return value if isinstance(value, str) and value.isascii() and value.isprintable() else None
 
     def rehash(self) -> None:
         """Take the bytes that are there already into the digest; appending goes on behind them."""

@@ -16,7 +16,8 @@ _OK: Final = 200
 _PARTIAL: Final = 206
 _NOT_SATISFIABLE: Final = 416
 
-_STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+# Bytes beyond ASCII are allowed in one, but nobody sends them, and no two programs send them back alike.
+_STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]*"')
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 # A date has whole seconds: something that changed twice within one cannot be told apart by it (section 8.8.2.2).
 _STRONG_AFTER: Final = 1.0

@@ -106,6 +106,9 @@ class Staging:
         return path
 
     def _holds(self, digest: Digest) -> bool:
+        if not os.path.lexists(self.directory):
+            return False
+        private_directory(self.directory)
         path = self.path(digest)
         try:
             stamp = _stamp(path)
@@ -113,7 +116,6 @@ class Staging:
             return False
         except OSError as error:
             raise from_os_error(error, "look at", path) from error
-        private_directory(self.directory)
         if self._seen.get(digest) == stamp:
             return True
         if not path.is_symlink() and file_digest(path, digest.algorithm) == digest:

@@ -85,8 +85,10 @@ class Store:
         file = self._follow(path) if path is not None else None
         if path is None or file is None:
             return False
-        if path.is_relative_to(self._layout.user_store) and path.is_symlink():
-            return False
+        if path.is_relative_to(self._layout.user_store):
+            directory = path.parent
+            if path.is_symlink() or (directory != self._layout.user_store and directory.is_symlink()):
+                return False
         return file_digest(file, digest.algorithm) == digest
 
     async def find_digest(self, name: str, reference: str, digest: Digest) -> Path | None:

@@ -147,6 +147,12 @@ async def test_a_link_in_the_user_store_is_not_held(layout: Layout, store: Store
     assert not await store.holds(CURRENT, "docker", "17.03", sha512(b"image"))
 
 
+async def test_nothing_is_held_in_a_linked_directory(layout: Layout, store: Store) -> None:
+    write(layout.root / "elsewhere" / TGZ)
+    link(layout.user_store / CURRENT, str(layout.root / "elsewhere"))
+    assert not await store.holds(CURRENT, "docker", "17.03", sha512(b"image"))
+
+
 async def test_an_image_of_another_version_is_found_by_digest(layout: Layout, store: Store) -> None:
     write(store.target("1409.0.0", "docker", "17.03"))
     write(store.target(NEXT, "docker", "17.03"), b"another build")
