@@ -16,9 +16,9 @@ import trio
 from torcxd.daemon.context import Context
 from torcxd.errors import EX_USAGE, Kind, PermanentError, TorcxdError, TransientError
 from torcxd.host.env_file import installer_kube_version, read_env_file
-from torcxd.http import HttpClient, Proxies
+from torcxd.http import Proxies
 from torcxd.kube.access import ClusterAccess
-from torcxd.kube.client import KubeClient
+from torcxd.kube.client import KubeClient, open_client
 from torcxd.kube.kubeconfig import load_kubeconfig
 from torcxd.kube.mappings import builtin_mappings, parse_mappings, read_mappings
 from torcxd.kube.service_account import HOST, in_cluster_access
@@ -75,16 +75,8 @@ async def _api(ctx: Context) -> AsyncIterator[KubeClient | None]:
         log.info("There is no kubeconfig at %s: no API server is asked.", ctx.settings.kubeconfig)
         yield None
         return
-    http = HttpClient(
-        timeouts=ctx.timeouts,
-        proxies=access.proxies(Proxies.from_environment(ctx.environment)),
-        ssl_context=access.ssl_context(),
-        server_hostname=access.server_hostname,
-    )
-    try:
-        yield KubeClient(access, http)
-    finally:
-        await http.aclose()
+    async with open_client(access, Proxies.from_environment(ctx.environment), ctx.timeouts) as client:
+        yield client
 
 
 def _access(ctx: Context) -> ClusterAccess | None:
