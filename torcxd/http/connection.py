@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -160,7 +161,8 @@ def _why(error: OSError) -> str:
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[-1]
     found = cause if isinstance(cause, OSError) else error
-    return found.strerror or str(found)
+    # By its number: trio puts the address into strerror, which the message has already.
+    return os.strerror(found.errno) if found.errno else str(found)
 
 
 async def _start_tls(

@@ -173,7 +173,11 @@ class _Processor(RequestProcessor):  # type: ignore[misc]  # asks has no types
             if isinstance(event, h11.InformationalResponse):
                 interim += 1
             elif event is h11.NEED_DATA:
-                conversation.receive_data(bytes(await self.sock.receive()))
+                data = bytes(await self.sock.receive())
+                if self.sock.received == len(data) and not b"HTTP/".startswith(data[:5]):
+                    # h11 would wait for a blank line, which an SSH or SMTP server never sends.
+                    raise h11.RemoteProtocolError("the answer does not begin as HTTP does")
+                conversation.receive_data(data)
             else:
                 return event
         raise h11.RemoteProtocolError("endless interim answers")
