@@ -145,7 +145,7 @@ class Machine:
     async def running(self) -> AsyncIterator[None]:
         """Boot the machine, and boot it again whenever it asks; end it on leaving.
 
-        :raises trio.TooSlowError: when the whole takes longer than DEADLINE; the console's last lines say where it was.
+        :raises trio.TooSlowError: when the whole takes longer than DEADLINE; the journal's last lines say where it was.
         """
         # A socket's path must be short, and pytest's folders are long.
         exchange = Path(tempfile.mkdtemp(prefix="e2e-"))
@@ -163,7 +163,7 @@ class Machine:
                     yield
                     nursery.cancel_scope.cancel()
         except trio.TooSlowError as error:
-            error.add_note(self.console_tail())
+            error.add_note(self.last_words())
             raise
         finally:
             shutil.rmtree(exchange)
@@ -180,7 +180,7 @@ class Machine:
                         return each
                 if self._ended:
                     seen = ", ".join(f"{each.name}@{each.boot}" for each in self.events)
-                    raise MachineStoppedError(f"no {name}; events: {seen or 'none'}\n{self.console_tail()}")
+                    raise MachineStoppedError(f"no {name}; events: {seen or 'none'}\n{self.last_words()}")
                 await self._changed.wait()
 
     async def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
@@ -190,6 +190,13 @@ class Machine:
         """
         enter = ["nsenter", f"--target={self._leader()}", "--all", "--", *command]
         return await trio.run_process(enter, capture_stdout=True, capture_stderr=True, check=check)
+
+    async def journal_line(self, unit: str, pattern: str, *, count: int = 1) -> None:
+        """Wait until the unit's journal of this boot has *count* lines that match *pattern* (grep -E)."""
+        follow = f"journalctl --follow --lines=all --boot --output=cat --unit={unit} 2>/dev/null"
+        await self.run(
+            "bash", "-c", f'grep --extended-regexp --max-count={count} -e "$1" < <({follow})', "bash", pattern
+        )
 
     async def power_off(self) -> None:
         """Shut the machine down in order, and wait until it is."""
@@ -226,11 +233,12 @@ class Machine:
         """The journal's messages, one a line."""
         return "\n".join(str(each.get("MESSAGE", "")) for each in self.journal(unit=unit, boot=boot))
 
-    def console_tail(self, lines: int = 40) -> str:
-        """The last lines of the console."""
+    def last_words(self, lines: int = 80) -> str:
+        """The end of the journal, and of the console, which tells what the journal could not."""
         console = self.folder / "console"
-        text = console.read_text(errors="replace") if console.exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
+        shown = console.read_text(errors="replace").splitlines()[-lines:] if console.exists() else []
+        told = self.messages().splitlines()[-lines:] if self.path("/var/log/journal").exists() else []
+        return "\n".join(["Console:", *shown, "Journal:", *told])
 
     # How it works.
 
