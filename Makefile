@@ -48,6 +48,10 @@ lint: $(VENV)/.development ## ruff and mypy
 bench: packages-test $(VENV)/.development ## measure, each figure beside its peer in the same run
 	@$(BIN)/python -m tests.bench
 
+.PHONY: diagrams
+diagrams: $(VENV)/.development ## draw the states anew, in states/ and README.md
+	@$(BIN)/python tools/diagrams.py
+
 .PHONY: wheel
 wheel: $(VENV)/.development ## build the wheel into dist/
 	@rm -f dist/*.whl
