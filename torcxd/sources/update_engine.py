@@ -219,7 +219,7 @@ class _Follower:
             case _:
                 self._wait_for(f"the OS update: {status.operation}")
         self._before = status.operation
-        self._version = status.version or self._version
+        self._version = status.version
         return None
 
     def _judge_idle(self, status: Status, attempted_at: float) -> UpdateOutcome | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -368,3 +370,33 @@ async def test_a_directory_with_too_long_a_path_is_refused(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="too long for a socket"):
         async with private_bus(tmp_path / ("x" * 120)):
             pytest.fail("started")
+
+
+async def test_the_private_bus_ends_when_its_creator_is_killed(socket_directory: Path) -> None:
+    script = (
+        "import sys, trio\n"
+        "from pathlib import Path\n"
+        "from torcxd.sandbox.bus import private_bus\n"
+        "async def main():\n"
+        "    async with private_bus(Path(sys.argv[1])) as bus:\n"
+        "        print(bus.address, flush=True)\n"
+        "        await trio.sleep_forever()\n"
+        "trio.run(main)\n"
+    )
+    creator = await trio.lowlevel.open_process(
+        [sys.executable, "-c", script, str(socket_directory)], stdout=subprocess.PIPE
+    )
+    assert creator.stdout is not None
+    address = (await creator.stdout.receive_some()).decode().strip()
+    service = "org.freedesktop.DBus"
+    async with open_bus(address) as bus:
+        path = "/org/freedesktop/DBus"
+        (pid,) = await bus.call(service, path, service, "GetConnectionUnixProcessID", "s", service, returns="u")
+        daemon = os.pidfd_open(pid)
+        creator.kill()
+        await creator.wait()
+        # A pidfd becomes readable when its process ends.
+        await trio.lowlevel.wait_readable(daemon)
+        os.close(daemon)
+        with pytest.raises(DBusError):
+            await bus.call(service, path, service, "GetId")
