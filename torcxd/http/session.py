@@ -174,6 +174,8 @@ class _Processor(RequestProcessor):  # type: ignore[misc]  # asks has no types
                 interim += 1
             elif event is h11.NEED_DATA:
                 data = bytes(await self.sock.receive())
+                if not data:
+                    raise h11.RemoteProtocolError("its head had not arrived")
                 if self.sock.received == len(data) and not b"HTTP/".startswith(data[:5]):
                     # h11 would wait for a blank line, which an SSH or SMTP server never sends.
                     raise h11.RemoteProtocolError("the answer does not begin as HTTP does")

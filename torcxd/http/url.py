@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -111,11 +112,19 @@ class Url:
 
 
 def parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """*host* as an address, or None. An IPv4-mapped IPv6 address comes out as the IPv4 address that it stands for."""
+    """*host* as an address, or None when it is a name.
+
+    The old notations of inet_aton(3), like ``0x7f.1`` or ``2130706433``, are read as getaddrinfo(3) reads them, so that
+    no check of an address can be got around by spelling it oddly. An IPv4-mapped IPv6 address comes out as the IPv4
+    address that it stands for.
+    """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return None
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 

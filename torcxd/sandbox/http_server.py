@@ -136,8 +136,8 @@ class Server:
         try:
             await self._notify()
             await self._converse(stream)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
-            pass  # The client left, refused the certificate, or talked nonsense: its right.
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # The client left, or refused the certificate: its right.
         except Exception as error:
             # Kept aside: on its way through trio's own clean-up a Cancelled could take its place.
             self.failure = self.failure or error
@@ -150,7 +150,14 @@ class Server:
 
     async def _converse(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         connection = h11.Connection(h11.SERVER)
-        while (request := await _read_request(connection, stream)) is not None:
+        while True:
+            try:
+                request = await _read_request(connection, stream)
+            except h11.RemoteProtocolError:
+                await stream.send_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                break
+            if request is None:
+                break
             self.requests.append(request)
             await self._notify()
             answer = await self._handler(request)
@@ -218,10 +225,10 @@ def _request(head: h11.Request, body: bytes) -> Request:
 async def _send_response(
     connection: h11.Connection, stream: trio.abc.Stream, response: Response, *, head_only: bool
 ) -> None:
-    headers = list(response.headers.items())
+    headers = [(name.encode("latin-1").lower(), value.encode("latin-1")) for name, value in response.headers.items()]
     bodiless = response.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
-    if isinstance(response.body, bytes) and not bodiless and "content-length" not in {n.lower() for n, _ in headers}:
-        headers.append(("Content-Length", str(len(response.body))))
+    if isinstance(response.body, bytes) and not bodiless and b"content-length" not in dict(headers):
+        headers.append((b"content-length", b"%d" % len(response.body)))
     head = h11.Response(status_code=response.status, headers=headers, reason=_reason(response.status))
     await stream.send_all(connection.send(head))
     if not head_only and not bodiless:

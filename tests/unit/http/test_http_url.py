@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from torcxd.errors import Kind
 from torcxd.http import HttpError, Reason, redact
-from torcxd.http.url import Url
+from torcxd.http.url import Url, parse_address
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,26 @@ from torcxd.http.url import Url
 def test_a_url_is_taken_apart(text: str, scheme: str, host: str, port: int, target: str, authority: str) -> None:
     url = Url.parse(text)
     assert (url.scheme, url.host, url.port, url.target, url.authority) == (scheme, host, port, target, authority)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("2130706433", "127.0.0.1"),
+        ("0x7f.1", "127.0.0.1"),
+        ("0177.0.0.1", "127.0.0.1"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("fe80::1", "fe80::1"),
+        ("h.example", None),
+        ("1.2.3.4.5", None),
+        ("", None),
+        ("\x00", None),
+        ("ü", None),
+    ],
+)
+def test_addresses_in_every_spelling(host: str, address: str | None) -> None:
+    assert str(parse_address(host)) == str(address)
 
 
 @pytest.mark.parametrize(
