@@ -85,6 +85,8 @@ async def cancel(bus: Bus) -> None:
         (transient): then the clean-up can no longer be held up.
     """
     systemd = Systemd1(bus)
+    if await systemd.unit_active_state(UNIT) == "inactive":
+        return
     if await systemd.system_state() == "stopping":
         raise TransientError(
             f"cannot withdraw {UNIT}: the system is shutting down", hint="Docker's data is removed in this shutdown"

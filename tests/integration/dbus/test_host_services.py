@@ -176,8 +176,9 @@ async def test_the_clean_up_can_be_withdrawn(bus: Bus, systemd: systemd1_stand_i
 
 
 async def test_the_clean_up_cannot_be_withdrawn_from_a_shutdown(bus: Bus, systemd: systemd1_stand_in.Systemd1) -> None:
-    await docker_cleanup.schedule(bus)
     systemd.system_state = "stopping"
+    await docker_cleanup.cancel(bus)
+    await docker_cleanup.schedule(bus)
     with pytest.raises(TransientError, match="shutting down"):
         await docker_cleanup.cancel(bus)
     assert docker_cleanup.UNIT in systemd.units
