@@ -53,8 +53,10 @@ def bootstrap(settings: Settings, layout: Layout) -> int:
         observer=Narrator(context),
     )
     with only_instance(layout):
-        ending = trio.run(_until_signal, engine)
-    progress.finish()
+        try:
+            ending = trio.run(_until_signal, engine)
+        finally:
+            progress.finish()
     if isinstance(ending, signal.Signals):
         log.warning("Stopped by %s; the next run goes on from here.", ending.name)
         return _SIGNALLED + ending

@@ -34,8 +34,8 @@ def demo(directory: Path | None) -> int:
     with ExitStack() as stack:
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="torcxd-demo-")))
-        elif directory.exists() and any(directory.iterdir()):
-            raise PermanentError(f"{directory} is not empty", hint="name a new folder", exit_code=EX_USAGE)
+        elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise PermanentError(f"{directory} is no empty folder", hint="name a new folder", exit_code=EX_USAGE)
         directory.mkdir(parents=True, exist_ok=True)
         try:
             return trio.run(_show, directory)

@@ -6,18 +6,18 @@ import argparse
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from torcxd import config_files
 from torcxd.cli import parser as parsers
 from torcxd.cli.output import fail, set_up_logging
-from torcxd.errors import TorcxdError
+from torcxd.daemon.failures import as_single
+from torcxd.errors import from_os_error
 from torcxd.paths import Layout
 from torcxd.settings import BY_NAME, OPTIONS, Settings, combine, convert
 
-# Where the original's container image has its files.
-_ORIGINAL_KEYRING: Final = "/pubring.gpg"
-_ORIGINAL_MAPPINGS: Final = "/versions.yaml"
+# What a shell makes of SIGINT: 128 and its number.
+_INTERRUPTED = 130
 
 
 def run(argv: list[str]) -> int:
@@ -36,27 +36,32 @@ def run(argv: list[str]) -> int:
 def run_original_bootstrap(argv: list[str]) -> int:
     """Run ``tectonic-torcx-bootstrap`` with *argv*; returns the exit code."""
     arguments = parsers.build_original_bootstrap().parse_args(argv)
-    if not hasattr(arguments, "keyring"):
-        arguments.keyring = _ORIGINAL_KEYRING
-    if not hasattr(arguments, "version_manifest") and (Path(arguments.root) / _ORIGINAL_MAPPINGS.lstrip("/")).exists():
-        arguments.version_manifest = _ORIGINAL_MAPPINGS
-    return _guarded(_bootstrap, arguments)
+    return _guarded(_original_bootstrap, arguments)
 
 
 def _guarded(command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
     try:
         return command(arguments)
-    except TorcxdError as error:
-        return fail(error.message, error.hint, error.exit_code)
     except BrokenPipeError:
         # The reader went away (torcxd history | head): nothing is wrong. Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except OSError as raised:
+        # What a command did not foresee, such as a folder that this user may not look into.
+        error = from_os_error(raised, "access", raised.filename or "a file")
+    except Exception as raised:
+        error = as_single(raised)
+    return fail(error.message, error.hint, error.exit_code)
 
 
-def read_settings(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
+def read_settings(
+    arguments: argparse.Namespace, environment: Mapping[str, str], defaults: Mapping[str, Any] | None = None
+) -> Settings:
     """Merge flags, environment and files.
 
+    :param defaults: what counts instead of the usual defaults, where nothing else is given.
     :raises ConfigurationError: naming the flag, variable, or file and line.
     """
     flags: dict[str, Any] = {
@@ -69,11 +74,11 @@ def read_settings(arguments: argparse.Namespace, environment: Mapping[str, str])
         for each in OPTIONS
         if each.variable in environment
     }
-    return combine(config_files.load(Layout(Path(arguments.root))), variables, flags)
+    return combine(dict(defaults or {}), config_files.load(Layout(Path(arguments.root))), variables, flags)
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
-    settings = read_settings(arguments, os.environ)
+def _settings(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None = None) -> Settings:
+    settings = read_settings(arguments, os.environ, defaults)
     set_up_logging(settings.verbose)
     return settings
 
@@ -83,6 +88,19 @@ def _bootstrap(arguments: argparse.Namespace) -> int:
     from torcxd.cli.bootstrap import bootstrap
 
     return bootstrap(settings, Layout(Path(arguments.root)))
+
+
+def _original_bootstrap(arguments: argparse.Namespace) -> int:
+    layout = Layout(Path(arguments.root))
+    present = layout.at(parsers.ORIGINAL_MAPPINGS).exists()
+    defaults = {
+        "keyring": parsers.ORIGINAL_KEYRING,
+        "version_manifest": parsers.ORIGINAL_MAPPINGS if present else "",
+    }
+    settings = _settings(arguments, defaults)
+    from torcxd.cli.bootstrap import bootstrap
+
+    return bootstrap(settings, layout)
 
 
 def _plan(arguments: argparse.Namespace) -> int:

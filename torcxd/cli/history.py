@@ -24,8 +24,12 @@ def history(layout: Layout, *, lines: int, as_json: bool) -> int:
     for entry in entries:
         if as_json:
             print(json.dumps(entry))
-        elif entry.get("event") == "failed":
-            print(f"{moment(entry['at'])}  {entry['from']} failed (attempt {entry['attempt']}): {entry['because']}")
+        elif not entry.keys() >= {"at", "from", "to", "event", "because"}:
+            # Somebody else's line; --json shows it.
+            continue
+        elif entry["event"] == "failed":
+            attempt = entry.get("attempt", "?")
+            print(f"{moment(entry['at'])}  {entry['from']} failed (attempt {attempt}): {entry['because']}")
         else:
             print(f"{moment(entry['at'])}  {entry['from']} → {entry['to']}: {entry['because']}")
     if not entries and not as_json:

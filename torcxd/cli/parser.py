@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 from torcxd import __version__
@@ -20,6 +22,10 @@ Every setting can also be given as an environment variable (TORCXD_UPGRADE_OS=fa
 unavailable, 75 try again, 77 not permitted, 78 wrong configuration.
 """
 
+# Where the original's container image has its files.
+ORIGINAL_KEYRING: Final = "/pubring.gpg"
+ORIGINAL_MAPPINGS: Final = "/versions.yaml"
+
 
 class Parser(argparse.ArgumentParser):
     """argparse with sysexits' code for wrong usage, and no guessing of abbreviated flags."""
@@ -30,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage()
+        self.print_usage(sys.stderr)
         self.exit(EX_USAGE, f"{self.prog}: {message}\nTry '{self.prog} --help'.\n")
 
 
@@ -87,10 +93,12 @@ def build_original_bootstrap() -> Parser:
     parser = Parser(
         "tectonic-torcx-bootstrap",
         description="Drop-in for tectonic-torcx-bootstrap: the same as 'torcxd bootstrap', with the original's "
-        "defaults for --keyring (/pubring.gpg) and --version-manifest (/versions.yaml where it exists).",
+        f"defaults for --keyring ({ORIGINAL_KEYRING}) and --version-manifest ({ORIGINAL_MAPPINGS} where it exists).",
         epilog=_EPILOG,
     )
-    add_settings(parser)
+    add_settings(
+        parser, {"keyring": ORIGINAL_KEYRING, "version_manifest": f"{ORIGINAL_MAPPINGS} where it exists, else none"}
+    )
     parser.add_argument("--torcx-bin", metavar="FILE", help="accepted and not used: torcx's files are handled natively")
     return parser
 
@@ -99,9 +107,13 @@ def add_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", default="/", metavar="DIR", help="the folder that stands for / (default: /)")
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Give *parser* a flag for each setting. A flag that is not given is absent from the namespace."""
+def add_settings(parser: argparse.ArgumentParser, defaults: Mapping[str, str] | None = None) -> None:
+    """Give *parser* a flag for each setting. A flag that is not given is absent from the namespace.
+
+    :param defaults: what the help says is the default, where that is not the table's.
+    """
     add_root(parser)
+    shown = {each.name: _shown(each) for each in OPTIONS} | dict(defaults or {})
     group = parser.add_argument_group("settings")
     for option in OPTIONS:
         extra: dict[str, Any] = {}
@@ -113,7 +125,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             dest=option.name,
             default=argparse.SUPPRESS,
             metavar=option.metavar,
-            help=f"{option.help} (default: {_shown(option)})".replace("%", "%%"),
+            help=f"{option.help} (default: {shown[option.name]})".replace("%", "%%"),
             **extra,
         )
 

@@ -1,0 +1,133 @@
+"""Whatever goes wrong in a command ends in one message and an exit code, never in a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from torcxd.cli import dispatch
+from torcxd.cli.parser import build_original_bootstrap
+from torcxd.errors import PermanentError
+from torcxd.settings import Settings
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "torcxd", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"], "NO_COLOR": "1"},
+    )
+
+
+def node(root: Path) -> Path:
+    """Just enough of a node for bootstrap to begin."""
+    boot_id = root / "proc/sys/kernel/random/boot_id"
+    boot_id.parent.mkdir(parents=True)
+    boot_id.write_text(f"{uuid.uuid4()}\n", encoding="utf-8")
+    return root
+
+
+def test_an_error_from_inside_the_event_loop_is_one_message(tmp_path: Path) -> None:
+    (node(tmp_path) / "var/lib/torcxd/state.json").mkdir(parents=True)
+    done = run("bootstrap", f"--root={tmp_path}")
+    assert done.returncode == 74
+    assert done.stderr == f"torcxd: error: cannot read {tmp_path}/var/lib/torcxd/state.json: Is a directory\n"
+
+
+def test_a_node_without_an_os_is_one_message(tmp_path: Path) -> None:
+    done = run("bootstrap", f"--root={node(tmp_path)}")
+    assert done.returncode == 66
+    assert (
+        done.stderr.splitlines()[-1]
+        == f"torcxd: error: cannot read {tmp_path}/usr/lib/os-release: No such file or directory"
+    )
+
+
+@pytest.mark.parametrize(
+    ("raised", "exit_code", "message"),
+    [
+        (PermissionError(13, "Permission denied", "/etc/kubernetes/x"), 77, "cannot access /etc/kubernetes/x: "),
+        (ExceptionGroup("", [PermanentError("it is broken", exit_code=65)]), 65, "it is broken"),
+        (KeyError("x"), 70, "internal error: KeyError: 'x'"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_what_a_command_raises_becomes_a_message(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    raised: BaseException,
+    exit_code: int,
+    message: str,
+) -> None:
+    def graph(_: object) -> int:
+        raise raised
+
+    monkeypatch.setattr(dispatch, "_graph", graph)
+    assert dispatch.run(["graph"]) == exit_code
+    told = capsys.readouterr().err
+    assert message in told
+    assert "Traceback" not in told
+
+
+def test_wrong_usage_leaves_standard_output_alone() -> None:
+    done = run("status", "--no-such-flag")
+    assert (done.returncode, done.stdout) == (64, "")
+    assert done.stderr.startswith("usage: torcxd ")
+    assert "Try 'torcxd --help'." in done.stderr
+
+
+def test_the_history_passes_over_lines_of_another_kind(tmp_path: Path) -> None:
+    lines = ['{"x": 1}', '{"at": 0, "from": "a", "to": "b", "event": "fetched", "because": "it was time"}', '{"at']
+    path = tmp_path / "var/lib/torcxd/history.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert run("history", f"--root={tmp_path}").stdout == "1970-01-01 00:00:00Z  a → b: it was time\n"
+
+
+def test_the_demo_refuses_what_is_no_empty_folder(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    done = run("demo", f"--directory={path}")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (64, f"torcxd: error: {path} is no empty folder")
+
+
+@pytest.mark.accepts("A37")
+def test_the_originals_defaults_are_weaker_than_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Settings] = []
+
+    def bootstrap(settings: Settings, _: object) -> int:
+        seen.append(settings)
+        return 0
+
+    monkeypatch.setattr("torcxd.cli.bootstrap.bootstrap", bootstrap)
+    root = f"--root={tmp_path}"
+    assert dispatch.run_original_bootstrap([root]) == 0
+    (tmp_path / "versions.yaml").touch()
+    assert dispatch.run_original_bootstrap([root]) == 0
+    monkeypatch.setenv("TORCXD_KEYRING", "/from/the/environment")
+    assert dispatch.run_original_bootstrap([root, "--version-manifest=/from/a/flag"]) == 0
+    assert [(each.keyring, each.version_manifest) for each in seen] == [
+        ("/pubring.gpg", ""),
+        ("/pubring.gpg", "/versions.yaml"),
+        ("/from/the/environment", "/from/a/flag"),
+    ]
+
+
+def test_each_program_shows_its_own_defaults() -> None:
+    assert "(default: /etc/torcxd/pubring.gpg)" in _flat(_help_of("bootstrap"))
+    assert "(default: /pubring.gpg)" in _flat(build_original_bootstrap().format_help())
+
+
+def _help_of(command: str) -> str:
+    return run(command, "--help").stdout
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
