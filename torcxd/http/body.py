@@ -66,22 +66,26 @@ class FramedBody:
 
     def __init__(self, conversation: h11.Connection) -> None:
         self._conversation = conversation
+        self._ended = False
 
     def feed(self, data: bytes | bytearray) -> None:
         # Typed as bytes by h11, but all it does with it is to append it to a bytearray.
         self._conversation.receive_data(data)  # type: ignore[arg-type]
 
     def next_piece(self) -> bytes | bytearray | None:
+        if self._ended:
+            return b""  # asked once more, h11 would want the next answer
         event = self._conversation.next_event()
         if event is h11.NEED_DATA:
             return None
-        # bytes for an empty end: h11 never hands out an empty Data.
-        return event.data if isinstance(event, h11.Data) else b""
+        if isinstance(event, h11.Data):
+            return event.data  # h11 never hands out an empty one
+        self._ended = True
+        return b""
 
     def is_complete(self) -> bool:
         try:
-            if self._conversation.their_state is h11.SEND_BODY:
-                self._conversation.next_event()  # the end of a body that nobody read because it is empty
+            self.next_piece()  # meets the end of a body that nobody read because it is empty
         except h11.RemoteProtocolError:
             return False
         return self._conversation.their_state is h11.DONE and self._conversation.trailing_data == (b"", False)

@@ -8,8 +8,8 @@ would is overridden here in subclasses, and no attribute of another module is re
 - ``Session.sema`` (``anyio.Semaphore``) and ``timeout_manager`` (``anyio.fail_after``) are used by ``Session.request``
   and ``StreamBody`` only, which :class:`Session` and :class:`Exchange` do without. Limits and deadlines are trio's own,
   in :mod:`torcxd.http.client`;
-- ``RequestProcessor._recv_event`` catches ``anyio.EndOfStream``; here the empty read of the end goes to h11, without
-  which a truncated body looks complete.
+- ``RequestProcessor._recv_event`` and ``StreamBody`` know the end of a connection as ``anyio.EndOfStream``; here it is
+  trio's empty read, and it is passed on: without it a truncated body looks complete.
 
 The overrides also keep clear of asks's own traps: it follows redirects with credentials to other origins and from https
 to http, fails on 304 and on cookies without a value, takes 1xx for the answer and an unframed body for an empty one,

@@ -46,10 +46,9 @@ async def passes(clock: MockClock, seconds: float) -> None:
 async def test_connecting_has_a_deadline(impatient: HttpClient, silent_port: int, mock_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fails, lambda: impatient.get(f"https://127.0.0.1:{silent_port}/"), Reason.TIMEOUT)
-        with socket.create_connection(("127.0.0.1", silent_port)):
-            await passes(mock_clock, 9.9)
-            assert nursery.child_tasks
-            await passes(mock_clock, 0.2)
+        await passes(mock_clock, 9.9)
+        assert nursery.child_tasks
+        await passes(mock_clock, 0.2)
 
 
 async def test_the_head_has_a_deadline(impatient: HttpClient, mock_clock: MockClock) -> None:

@@ -94,7 +94,10 @@ def test_what_follows_a_body_spoils_the_connection() -> None:
 )
 def test_a_body_that_is_none_is_complete_unread(method: str, answer: bytes) -> None:
     assert start(answer, method).is_complete()
-    assert collect(start(answer, method), []) == b""
+    body = start(answer, method)
+    assert collect(body, []) == b""
+    assert body.next_piece() == b""  # and stays so
+    assert body.is_complete()
 
 
 @pytest.mark.parametrize(
