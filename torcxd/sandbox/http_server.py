@@ -225,10 +225,10 @@ def _request(head: h11.Request, body: bytes) -> Request:
 async def _send_response(
     connection: h11.Connection, stream: trio.abc.Stream, response: Response, *, head_only: bool
 ) -> None:
-    headers = [(name.encode("latin-1").lower(), value.encode("latin-1")) for name, value in response.headers.items()]
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()]
     bodiless = response.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
-    if isinstance(response.body, bytes) and not bodiless and b"content-length" not in dict(headers):
-        headers.append((b"content-length", b"%d" % len(response.body)))
+    if isinstance(response.body, bytes) and not bodiless and b"content-length" not in {n.lower() for n, _ in headers}:
+        headers.append((b"Content-Length", b"%d" % len(response.body)))
     head = h11.Response(status_code=response.status, headers=headers, reason=_reason(response.status))
     await stream.send_all(connection.send(head))
     if not head_only and not bodiless:
