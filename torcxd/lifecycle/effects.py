@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torcxd.lifecycle.facts import Plan
+from torcxd.lifecycle.facts import OsUpdate, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,9 +12,12 @@ class Gather:
     """Find out the target; report ``Gathered``.
 
     :param recorded: the plan made last, to be checked against the disk where it is for the same target.
+    :param os_update: what the source that watches update_engine saw; None to ask update_engine oneself, and to make it
+        look for an update where that is wanted (bootstrap).
     """
 
     recorded: Plan | None
+    os_update: OsUpdate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,27 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class Attend:
+    """The node is prepared for whatever boots next; report ``HookAnswered`` after answering, then wait for events.
+
+    :param answer: whether to tell the update operator now.
+    """
+
+    plan: Plan
+    answer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Withhold:
+    """The update operator waits, and the node is not prepared: tell it why.
+
+    :param reason: one clause for people.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RetryAt:
     """Wait; report ``RetryDue``.
 
@@ -87,4 +111,4 @@ class End:
     hint: str = ""
 
 
-Effect = Gather | VerifyBoot | Fetch | Place | Compare | Reboot | Publish | RetryAt | End
+Effect = Gather | VerifyBoot | Fetch | Place | Compare | Reboot | Publish | Attend | Withhold | RetryAt | End

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torcxd.errors import Kind
-from torcxd.lifecycle.facts import Plan, Running, Target
+from torcxd.lifecycle.facts import OsUpdate, Plan, Running, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +109,35 @@ class Drifted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class TargetChanged(Event):
-    """A source saw that the node is to become something else.
+class OsUpdateSeen(Event):
+    """The source that watches update_engine saw what it does now, or has asked anew."""
 
-    :param next_os: the coming OS version as seen now.
+    update: OsUpdate
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterChanged(Event):
+    """A source saw another Kubernetes version, or other runtime mappings.
+
+    :param kube_version: the API server's version, None when it is the mappings that changed.
     """
 
-    next_os: str | None
-    why: str
+    kube_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HookAsked(Event):
+    """The update operator's pre-reboot check was seen to be asked for, or not any more.
+
+    :param asked: whether it is asked for now and not yet answered.
+    """
+
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HookAnswered(Event):
+    """The success annotation is on the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +185,10 @@ TRIGGERS: frozenset[str] = frozenset(
         RebootRequested,
         Published,
         Drifted,
-        TargetChanged,
+        OsUpdateSeen,
+        ClusterChanged,
+        HookAsked,
+        HookAnswered,
         Failed,
         RetryDue,
         Waiting,

@@ -12,10 +12,29 @@ from torcxd.lifecycle.catalog import Digest
 
 
 @dataclass(frozen=True, slots=True)
+class OsUpdate:
+    """What update_engine was seen to do.
+
+    :param version: the coming OS version; None when there is none, or when it is not known.
+    :param pending: it is installed and waits for the reboot; a pending update without a version is one that
+        update_engine has forgotten the name of.
+    """
+
+    version: str | None
+    pending: bool
+
+    @property
+    def unknown(self) -> bool:
+        """Something is coming, and nobody knows what: nothing may be called prepared (I4)."""
+        return self.pending and self.version is None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """What the node should become, as gathered from the OS, update_engine and the cluster.
 
     :param next_os: the version that the next boot brings, None when no update is pending.
+    :param next_pending: whether that update is installed; False while update_engine still works on it.
     :param docker_preferences: the Docker versions that the Kubernetes version accepts, best first.
     :param kube_source, mappings_source: where the version and the mappings came from, for people.
     :param stage: whether torcx is set up at all (``--torcx-skip-setup``).
@@ -29,6 +48,7 @@ class Target:
     docker_preferences: tuple[str, ...]
     mappings_source: str
     stage: bool = True
+    next_pending: bool = True
 
     @property
     def coming_os(self) -> str:

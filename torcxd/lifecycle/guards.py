@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
-from torcxd.lifecycle.events import BootVerified, Compared, Event, Gathered, TargetChanged
+from torcxd.lifecycle.events import BootVerified, ClusterChanged, Compared, Event, Gathered, OsUpdateSeen
+from torcxd.lifecycle.facts import OsUpdate
 from torcxd.lifecycle.plan import has_addons
 from torcxd.lifecycle.snapshot import Snapshot
 
@@ -60,11 +62,40 @@ def awaits_boot(snapshot: Snapshot, event: Event) -> bool:
     return snapshot.plan is not None and (snapshot.state == "reboot-pending" or snapshot.verify_boot)
 
 
-def differs_from_target(snapshot: Snapshot, event: Event) -> bool:
-    """Another OS version is coming than the one the plan is for (N8)."""
-    if not isinstance(event, TargetChanged) or snapshot.plan is None:
+def update_unfinished(snapshot: Snapshot, event: Event) -> bool:
+    """The set was staged ahead of an OS update that is not installed yet: there is nothing to boot into."""
+    return isinstance(event, Compared) and snapshot.plan is not None and not snapshot.plan.target.next_pending
+
+
+def other_os_update(snapshot: Snapshot, event: Event) -> bool:
+    """Another OS version is coming than the one that is worked on, or none any more (N8)."""
+    if not isinstance(event, OsUpdateSeen):
         return False
-    return event.next_os not in (None, snapshot.plan.target.next_os, snapshot.plan.boot_os)
+    if snapshot.os_update is None or snapshot.plan is None:
+        return True
+    seen = known_update(snapshot, event.update)
+    return seen.unknown or seen.version != snapshot.plan.target.next_os
+
+
+def update_became_pending(snapshot: Snapshot, event: Event) -> bool:
+    """The OS update that was staged ahead is installed now."""
+    if not isinstance(event, OsUpdateSeen) or snapshot.plan is None:
+        return False
+    return event.update.pending and not snapshot.plan.target.next_pending
+
+
+def other_cluster(snapshot: Snapshot, event: Event) -> bool:
+    """The cluster moved to another version than the plan is for, or its mappings changed."""
+    if not isinstance(event, ClusterChanged) or snapshot.plan is None:
+        return False
+    return event.kube_version != snapshot.plan.target.kube_version
+
+
+def known_update(snapshot: Snapshot, seen: OsUpdate) -> OsUpdate:
+    """What was seen, with the version from the record where update_engine has forgotten it (N3)."""
+    if seen.unknown and snapshot.plan is not None:
+        return replace(seen, version=snapshot.plan.target.next_os)
+    return seen
 
 
 GUARDS: Mapping[str, Guard] = {
@@ -75,6 +106,9 @@ GUARDS: Mapping[str, Guard] = {
         boot_needed,
         boots_exhausted,
         awaits_boot,
-        differs_from_target,
+        update_unfinished,
+        other_os_update,
+        update_became_pending,
+        other_cluster,
     )
 }

@@ -20,6 +20,7 @@ from torcxd.errors import EX_OK, EX_TEMPFAIL, Kind
 from torcxd.lifecycle import retry
 from torcxd.lifecycle.chart import Chart, Transition
 from torcxd.lifecycle.effects import (
+    Attend,
     Compare,
     Effect,
     End,
@@ -30,6 +31,7 @@ from torcxd.lifecycle.effects import (
     Reboot,
     RetryAt,
     VerifyBoot,
+    Withhold,
 )
 from torcxd.lifecycle.events import (
     Booted,
@@ -38,6 +40,9 @@ from torcxd.lifecycle.events import (
     Event,
     Failed,
     Gathered,
+    HookAnswered,
+    HookAsked,
+    OsUpdateSeen,
     Published,
     RebootRequested,
     Resolved,
@@ -45,8 +50,9 @@ from torcxd.lifecycle.events import (
     Started,
     Waiting,
 )
-from torcxd.lifecycle.facts import Plan, Running, Target
-from torcxd.lifecycle.guards import GUARDS, MOST_BOOTS, docker_key, nothing_to_stage, os_key
+from torcxd.lifecycle.facts import OsUpdate, Plan, Running, Target
+from torcxd.lifecycle.guards import GUARDS, MOST_BOOTS, docker_key, known_update, nothing_to_stage, os_key
+from torcxd.lifecycle.preparedness import COMPLETE, PREPARED, unprepared
 from torcxd.lifecycle.snapshot import Failure, RebootNote, Snapshot
 
 _BY_PLAN: Mapping[str, Callable[[Plan], Effect]] = {
@@ -69,6 +75,9 @@ class Policy:
 
     :param ends_when_published: the process has nothing left to do once kubelet.env is published (bootstrap).
     :param ends_on_permanent: a permanent failure ends the process, so that its unit shows it as failed (bootstrap).
+    :param attends: the process stays and serves the update operator: it watches update_engine instead of driving it,
+        and never asks for a reboot itself (daemon, hook).
+    :param ends_when_answered: the process has nothing left to do once the operator is answered (hook).
     :param retry_for: seconds for which a state's transient failures are retried before the process ends and leaves
         the retrying to its unit; None retries for ever (daemon).
     """
@@ -76,6 +85,8 @@ class Policy:
     ends_when_published: bool
     ends_on_permanent: bool
     retry_for: float | None
+    attends: bool = False
+    ends_when_answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +160,8 @@ class Lifecycle:
             return Step(fresh, None, self._effects(fresh))
         if snapshot.boot_id != event.boot_id:
             return self.step(snapshot, Booted(event.at, event.boot_id))
-        resumed = replace(snapshot, next_try=None)
+        # What the sources saw is as old as the process that saw it.
+        resumed = replace(snapshot, next_try=None, os_update=None, hook_asked=False)
         return Step(resumed, None, self._effects(resumed))
 
     def step(self, snapshot: Snapshot, event: Event) -> Step:
@@ -184,7 +196,7 @@ class Lifecycle:
         match event:
             case Booted(boot_id=boot_id):
                 awaits = GUARDS["awaits_boot"](snapshot, event)
-                return replace(snapshot, boot_id=boot_id, verify_boot=awaits)
+                return replace(snapshot, boot_id=boot_id, verify_boot=awaits, os_update=None, hook_asked=False)
             case Gathered(target=target):
                 return replace(snapshot, plan=self._plan(snapshot, target, event))
             case BootVerified(running=running):
@@ -193,6 +205,12 @@ class Lifecycle:
                 return replace(snapshot, plan=plan, waiting_for="", waiting_until=None)
             case Compared(running=running):
                 return _remember_comparison(snapshot, running, event)
+            case OsUpdateSeen(update=update):
+                return _remember_os_update(snapshot, update)
+            case HookAsked(asked=asked):
+                return replace(snapshot, hook_asked=asked)
+            case HookAnswered():
+                return replace(snapshot, hook_asked=False, hook_answered_at=event.at)
             case RebootRequested():
                 assert snapshot.reboot is not None
                 return replace(snapshot, reboot=replace(snapshot.reboot, accepted_at=event.at), failure=None)
@@ -218,7 +236,10 @@ class Lifecycle:
     # What runs next.
 
     def _effects(self, snapshot: Snapshot) -> tuple[Effect, ...]:
-        return (_effect(self.chart.state(snapshot.state).effect, snapshot),)
+        name = self.chart.state(snapshot.state).effect
+        if self.policy.attends:
+            return _attending_effects(name, snapshot)
+        return (_effect(name, snapshot),)
 
     def _stay(self, snapshot: Snapshot, event: Event) -> tuple[Effect, ...]:
         failure = snapshot.failure
@@ -229,10 +250,17 @@ class Lifecycle:
                 return (End(event.exit_code, event.message, event.hint),)
             case Compared() if self.policy.ends_on_permanent and failure:
                 return (End(EX_TEMPFAIL, failure.message, failure.hint),)
-            case Failed() | Compared():
-                assert snapshot.next_try is not None
-                return (RetryAt(snapshot.next_try),)
+            case Failed() | Compared() if snapshot.next_try is not None:
+                return (RetryAt(snapshot.next_try), *_withheld(snapshot))
             case RetryDue():
+                return self._effects(snapshot)
+            case HookAnswered() if self.policy.ends_when_answered:
+                return (End(EX_OK),)
+            case OsUpdateSeen() | HookAsked() if snapshot.next_try is not None:
+                return (RetryAt(snapshot.next_try), *_withheld(snapshot))
+            case OsUpdateSeen() if snapshot.state in COMPLETE:
+                return self._effects(snapshot)
+            case HookAsked() if snapshot.state in PREPARED or not _effects_run(snapshot):
                 return self._effects(snapshot)
             case _:
                 return ()
@@ -244,6 +272,32 @@ class Lifecycle:
             return self.policy.ends_on_permanent
         allowed = self.policy.retry_for
         return allowed is not None and failure is not None and event.at - failure.first_at >= allowed
+
+
+def _effects_run(snapshot: Snapshot) -> bool:
+    """Whether a state's effect is at work that must not be started over. Gathering without facts only waits."""
+    return snapshot.state != "gathering" or (snapshot.os_update is not None and not snapshot.os_update.unknown)
+
+
+def _withheld(snapshot: Snapshot) -> tuple[Effect, ...]:
+    """Tell the operator why it has to wait, if it does."""
+    reason = unprepared(snapshot)
+    return (Withhold(reason),) if snapshot.hook_asked and reason else ()
+
+
+def _attending_effects(name: str, snapshot: Snapshot) -> tuple[Effect, ...]:
+    """A state's effects in a process that serves the update operator."""
+    plan = snapshot.plan
+    if name == "gather" and not snapshot.verify_boot:
+        if not _effects_run(snapshot):
+            # Without knowing what boots next there is nothing to do but to wait for the source that will tell.
+            return _withheld(snapshot)
+        return (Gather(plan, snapshot.os_update), *_withheld(snapshot))
+    if name in ("reboot", "publish"):
+        assert plan is not None
+        reason = unprepared(snapshot)
+        return (Attend(plan, answer=snapshot.hook_asked and not reason), *_withheld(snapshot))
+    return (_effect(name, snapshot), *_withheld(snapshot))
 
 
 def _condition(name: str) -> Any:
@@ -277,6 +331,14 @@ def _enter(snapshot: Snapshot, state: str, event: Event) -> Snapshot:
     )
 
 
+def _remember_os_update(snapshot: Snapshot, seen: OsUpdate) -> Snapshot:
+    update = known_update(snapshot, seen)
+    plan = snapshot.plan
+    if plan is not None and update.version is not None and plan.target.next_os == update.version:
+        plan = replace(plan, target=replace(plan.target, next_pending=update.pending))
+    return replace(snapshot, os_update=update, plan=plan)
+
+
 def _remember_boot(snapshot: Snapshot, running: Running) -> Snapshot:
     plan = snapshot.plan
     assert plan is not None
@@ -298,6 +360,8 @@ def _remember_comparison(snapshot: Snapshot, running: Running, event: Compared) 
     assert plan is not None
     if running.applies(plan):
         return replace(snapshot, reboot=None)
+    if not plan.target.next_pending:
+        return replace(snapshot, reboot=None, waiting_for=f"the OS update to {plan.target.next_os} to be installed")
     if GUARDS["boots_exhausted"](snapshot, event):
         stuck = Failed(
             event.at,

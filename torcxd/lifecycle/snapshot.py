@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torcxd.lifecycle.facts import Plan, Target
+from torcxd.lifecycle.facts import OsUpdate, Plan, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,9 @@ class Snapshot:
     :param next_try: when the failed effect runs again.
     :param waiting_for, waiting_until: what the effect waits for, for people.
     :param boots: how many boots did not bring what they were for, by :attr:`Plan.key`.
+    :param os_update: what update_engine does, as seen by this process; None until its source has reported.
+    :param hook_asked: the update operator waits for the answer to its pre-reboot check.
+    :param hook_answered_at: when it was answered last.
     :param transitions: how many there were since the state was first recorded.
     """
 
@@ -64,6 +67,9 @@ class Snapshot:
     reboot: RebootNote | None = None
     boots: Mapping[str, int] = field(default_factory=dict)
     published_at: float | None = None
+    os_update: OsUpdate | None = None
+    hook_asked: bool = False
+    hook_answered_at: float | None = None
     transitions: int = 0
 
     @property

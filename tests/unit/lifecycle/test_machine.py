@@ -19,6 +19,7 @@ from torcxd.lifecycle.events import (
     Failed,
     Fetched,
     Gathered,
+    OsUpdateSeen,
     Placed,
     Published,
     RebootRequested,
@@ -26,10 +27,9 @@ from torcxd.lifecycle.events import (
     RetryDue,
     StagingLost,
     Started,
-    TargetChanged,
     Waiting,
 )
-from torcxd.lifecycle.facts import Image, Plan, Running, Target
+from torcxd.lifecycle.facts import Image, OsUpdate, Plan, Running, Target
 from torcxd.lifecycle.guards import MOST_BOOTS
 from torcxd.lifecycle.machine import IllegalEvent, Lifecycle, Policy, Step
 from torcxd.lifecycle.snapshot import Snapshot
@@ -227,12 +227,10 @@ def test_a_boot_in_the_middle_of_the_work_gathers_again_and_keeps_the_plan_to_co
 @pytest.mark.parametrize("count", range(2, len(TO_REBOOT) + 1))
 def test_a_newer_target_supersedes_from_every_state(core: Lifecycle, count: int) -> None:
     snapshot = run(core, first(core), TO_REBOOT[:count]).snapshot
-    step = core.step(snapshot, TargetChanged(20, "1632.2.0", "update_engine"))
+    step = core.step(snapshot, OsUpdateSeen(20, OsUpdate("1632.2.0", pending=True)))
     assert step.snapshot.state == "gathering"
     step = core.step(step.snapshot, Gathered(21, replace(TARGET, next_os="1632.2.0"), BEFORE))
     assert step.snapshot.plan == Plan(replace(TARGET, next_os="1632.2.0"), "1632.2.0")
-    known = core.step(snapshot, TargetChanged(20, NEW, "update_engine"))
-    assert (known.snapshot, known.move, known.effects) == (snapshot, None, ())
 
 
 def test_failures_stay_in_their_state_count_up_and_back_off(core: Lifecycle) -> None:

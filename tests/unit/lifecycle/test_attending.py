@@ -1,0 +1,256 @@
+"""The core in a process that serves the update operator: daemon and hook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from torcxd.charts import load_chart
+from torcxd.errors import Kind
+from torcxd.lifecycle.catalog import Digest
+from torcxd.lifecycle.effects import (
+    Attend,
+    Compare,
+    End,
+    Fetch,
+    Gather,
+    Reboot,
+    RetryAt,
+    VerifyBoot,
+    Withhold,
+)
+from torcxd.lifecycle.events import (
+    BootVerified,
+    ClusterChanged,
+    Compared,
+    Event,
+    Failed,
+    Fetched,
+    Gathered,
+    HookAnswered,
+    HookAsked,
+    OsUpdateSeen,
+    Placed,
+    Resolved,
+    RetryDue,
+    Started,
+)
+from torcxd.lifecycle.facts import Image, OsUpdate, Plan, Running, Target
+from torcxd.lifecycle.guards import MOST_BOOTS
+from torcxd.lifecycle.machine import Lifecycle, Policy, Step
+from torcxd.lifecycle.preparedness import inhibition, unprepared
+from torcxd.lifecycle.snapshot import Snapshot
+
+DAEMON = Policy(ends_when_published=False, ends_on_permanent=False, retry_for=None, attends=True)
+HOOK = replace(DAEMON, ends_when_answered=True)
+OLD, NEW, NEWER = "1520.8.0", "1576.4.0", "1632.2.0"
+NONE = OsUpdate(None, pending=False)
+COMING = OsUpdate(NEW, pending=False)
+PENDING = OsUpdate(NEW, pending=True)
+FORGOTTEN = OsUpdate(None, pending=True)
+TARGET = Target("amd64-usr", OLD, NEW, "v1.8.4", "the API server", ("17.03",), "a ConfigMap", next_pending=False)
+DIGEST = Digest("sha512", "ab" * 64)
+IMAGE = Image(NEW, "docker", "17.03", DIGEST, ("https://x/y",))
+PLAN = Plan(TARGET, NEW, "17.03", (IMAGE,), resolved=True)
+QUIET_TARGET = replace(TARGET, next_os=None, next_pending=True)
+QUIET_PLAN = Plan(QUIET_TARGET, OLD, "17.03", (), resolved=True)
+BEFORE = Running(OLD, "17.03", intact=True)
+AFTER = Running(NEW, "17.03", intact=True)
+
+
+@pytest.fixture
+def core() -> Lifecycle:
+    return Lifecycle(load_chart(), DAEMON)
+
+
+def run(core: Lifecycle, snapshot: Snapshot, events: Iterable[Event]) -> Step:
+    step = Step(snapshot, None, ())
+    for each in events:
+        step = core.step(step.snapshot, each)
+    return step
+
+
+def stage(plan: Plan, running: Running = BEFORE) -> list[Event]:
+    target = plan.target
+    return [Gathered(1, target, running), Resolved(2, plan), Fetched(3), Placed(4), Compared(5, running)]
+
+
+def quiet(core: Lifecycle) -> Snapshot:
+    """A node on which everything is in place, and nothing is coming."""
+    fresh = core.start(None, Started(0, "boot-1")).snapshot
+    step = run(core, fresh, [OsUpdateSeen(1, NONE), *stage(QUIET_PLAN)])
+    assert (step.snapshot.state, step.effects) == ("done", (Attend(QUIET_PLAN, answer=False),))
+    return step.snapshot
+
+
+def ahead(core: Lifecycle) -> Step:
+    """A node that has staged the addons of an update which is still being installed."""
+    return run(core, quiet(core), [OsUpdateSeen(10, COMING), *stage(PLAN)])
+
+
+def failed(at: float, message: str = "the bucket is away") -> Failed:
+    return Failed(at, message=message, hint="", kind=Kind.PERMANENT, exit_code=65, jitter=0.5)
+
+
+@pytest.mark.accepts("I4")
+def test_nothing_begins_before_update_engine_has_told_what_it_does(core: Lifecycle) -> None:
+    step = core.start(None, Started(0, "boot-1"))
+    assert (step.snapshot.state, step.effects) == ("gathering", ())
+    step = core.step(step.snapshot, OsUpdateSeen(1, NONE))
+    assert (step.snapshot.state, step.effects) == ("gathering", (Gather(None, NONE),))
+
+
+def test_an_update_is_staged_as_soon_as_it_is_announced_and_waits_for_its_end(core: Lifecycle) -> None:
+    announced = core.step(quiet(core), OsUpdateSeen(10, COMING))
+    assert announced.effects == (Gather(QUIET_PLAN, COMING),)
+    step = ahead(core)
+    assert (step.snapshot.state, step.effects) == ("staged", ())
+    assert "1576.4.0 to be installed" in step.snapshot.waiting_for
+    assert inhibition(step.snapshot) == ""
+    installed = core.step(step.snapshot, OsUpdateSeen(20, PENDING))
+    assert installed.snapshot.state == "staged"
+    assert isinstance(installed.effects[0], Compare)
+    pending = core.step(installed.snapshot, Compared(21, BEFORE))
+    assert pending.snapshot.state == "reboot-pending"
+    # It never asks for the reboot itself.
+    assert [type(each) for each in pending.effects] == [Attend]
+    assert not any(isinstance(each, Reboot) for each in pending.effects)
+
+
+@pytest.mark.accepts("I3", "A28")
+@pytest.mark.parametrize("count", range(6))
+def test_the_operator_is_answered_only_where_the_set_is_complete(core: Lifecycle, count: int) -> None:
+    """Asked in the middle of the work, it is told why it waits; asked at its end, it is answered."""
+    events = [OsUpdateSeen(10, PENDING), *stage(replace(PLAN, target=replace(TARGET, next_pending=True)))]
+    step = run(core, quiet(core), events[:count])
+    asked = core.step(step.snapshot, HookAsked(20, asked=True))
+    answers = [each.answer for each in asked.effects if isinstance(each, Attend)]
+    # Before the update was seen, the node is prepared for what boots next: the same again.
+    assert answers == ([True] if count == 0 else [])
+    finished = run(core, asked.snapshot, events[count:])
+    assert finished.snapshot.state == "reboot-pending"
+    assert [each.answer for each in finished.effects if isinstance(each, Attend)] == [True]
+    answered = core.step(finished.snapshot, HookAnswered(30))
+    assert (answered.snapshot.hook_asked, answered.snapshot.hook_answered_at) == (False, 30)
+
+
+@pytest.mark.accepts("I3")
+def test_a_request_that_is_withdrawn_is_not_answered(core: Lifecycle) -> None:
+    snapshot = core.step(quiet(core), HookAsked(10, asked=True)).snapshot
+    step = core.step(snapshot, HookAsked(11, asked=False))
+    assert step.effects == (Attend(QUIET_PLAN, answer=False),)
+
+
+@pytest.mark.accepts("A28", "I3")
+def test_while_it_cannot_be_prepared_the_operator_is_told_why_and_never_answered(core: Lifecycle) -> None:
+    step = run(core, quiet(core), [OsUpdateSeen(10, PENDING), HookAsked(11, asked=True)])
+    step = run(core, step.snapshot, [Gathered(12, TARGET, BEFORE), failed(13)])
+    retry = step.snapshot.next_try
+    assert retry is not None
+    assert step.effects == (RetryAt(retry), Withhold("fetching failed: the bucket is away"))
+    again = core.step(step.snapshot, HookAsked(14, asked=True))
+    assert again.effects == step.effects
+    assert [type(each) for each in core.step(again.snapshot, RetryDue(15)).effects] == [Fetch, Withhold]
+
+
+def test_an_answer_that_fails_is_tried_again(core: Lifecycle) -> None:
+    step = run(core, quiet(core), [HookAsked(10, asked=True), failed(11, "the API server is away")])
+    assert [type(each) for each in step.effects] == [RetryAt]
+    assert core.step(step.snapshot, RetryDue(12)).effects == (Attend(QUIET_PLAN, answer=True),)
+
+
+@pytest.mark.accepts("I4", "N3")
+def test_a_pending_update_of_unknown_version_never_leads_to_an_answer(core: Lifecycle) -> None:
+    step = run(core, quiet(core), [OsUpdateSeen(10, FORGOTTEN)])
+    assert (step.snapshot.state, step.effects) == ("gathering", ())
+    asked = core.step(step.snapshot, HookAsked(11, asked=True))
+    assert [type(each) for each in asked.effects] == [Withhold]
+    assert "does not say which version" in unprepared(asked.snapshot)
+    assert "not known" in inhibition(asked.snapshot)
+
+
+@pytest.mark.accepts("N3")
+def test_a_version_that_update_engine_forgot_is_taken_from_the_record(core: Lifecycle) -> None:
+    step = run(core, ahead(core).snapshot, [OsUpdateSeen(20, PENDING), Compared(21, BEFORE)])
+    # torcxd and update_engine were restarted: the one knows nothing of update_engine, the other not the version.
+    resumed = core.start(step.snapshot, Started(30, "boot-1"))
+    assert resumed.snapshot.state == "reboot-pending"
+    assert core.step(resumed.snapshot, HookAsked(31, asked=True)).snapshot.os_update is None
+    seen = run(core, resumed.snapshot, [HookAsked(31, asked=True), OsUpdateSeen(32, FORGOTTEN)])
+    plan = seen.snapshot.plan
+    assert plan is not None
+    assert plan.target.next_os == NEW
+    assert seen.snapshot.os_update == PENDING
+
+
+@pytest.mark.accepts("I3")
+def test_after_a_restart_nobody_is_answered_before_update_engine_was_heard(core: Lifecycle) -> None:
+    resumed = core.start(quiet(core), Started(30, "boot-1"))
+    asked = core.step(resumed.snapshot, HookAsked(31, asked=True))
+    assert [each.answer for each in asked.effects if isinstance(each, Attend)] == [False]
+    heard = core.step(asked.snapshot, OsUpdateSeen(32, NONE))
+    assert heard.snapshot.state == "gathering"
+
+
+@pytest.mark.accepts("N8")
+def test_a_newer_version_or_a_withdrawn_update_supersedes(core: Lifecycle) -> None:
+    for seen in (OsUpdate(NEWER, pending=False), OsUpdate(NEWER, pending=True), NONE):
+        step = core.step(ahead(core).snapshot, OsUpdateSeen(20, seen))
+        assert step.snapshot.state == "gathering"
+        assert step.effects == (Gather(PLAN, seen),)
+
+
+@pytest.mark.accepts("A30")
+def test_a_cluster_that_moved_is_planned_for_anew(core: Lifecycle) -> None:
+    snapshot = quiet(core)
+    assert core.step(snapshot, ClusterChanged(10, "v1.8.4")).move is None
+    for event in (ClusterChanged(10, "v1.9.1"), ClusterChanged(10, None)):
+        assert core.step(snapshot, event).snapshot.state == "gathering"
+
+
+@pytest.mark.accepts("N1")
+def test_the_reboot_is_inhibited_from_pending_until_the_set_is_complete(core: Lifecycle) -> None:
+    held = []
+    step = core.step(quiet(core), OsUpdateSeen(10, PENDING))
+    held.append(bool(inhibition(step.snapshot)))
+    for event in stage(replace(PLAN, target=replace(TARGET, next_pending=True))):
+        step = core.step(step.snapshot, event)
+        held.append(bool(inhibition(step.snapshot)))
+    assert held == [True, True, True, True, False, False]
+    assert inhibition(quiet(core)) == ""
+    # A newer version makes the staged set worthless again.
+    assert inhibition(core.step(step.snapshot, OsUpdateSeen(20, OsUpdate(NEWER, pending=True))).snapshot)
+
+
+@pytest.mark.accepts("N4", "I7")
+def test_a_version_that_is_rolled_back_again_and_again_is_not_answered_for(core: Lifecycle) -> None:
+    pending_plan = replace(PLAN, target=replace(TARGET, next_pending=True))
+    snapshot = quiet(core)
+    for boot in range(MOST_BOOTS):
+        step = run(core, snapshot, [OsUpdateSeen(10, PENDING), *stage(pending_plan)])
+        assert step.snapshot.state == "reboot-pending"
+        step = core.start(step.snapshot, Started(100, f"boot-{boot + 2}"))
+        assert isinstance(step.effects[0], VerifyBoot)
+        step = run(core, step.snapshot, [BootVerified(101, BEFORE), OsUpdateSeen(102, NONE), *stage(QUIET_PLAN)])
+        assert step.snapshot.state == "done"
+        snapshot = step.snapshot
+    step = run(core, snapshot, [OsUpdateSeen(200, PENDING), HookAsked(201, asked=True)])
+    given_up = replace(pending_plan, boot_os=OLD)
+    step = run(core, step.snapshot, stage(given_up))
+    assert step.snapshot.state == "done"
+    assert step.effects == (Attend(given_up, answer=False), Withhold(f"OS version {NEW} was rolled back too often"))
+
+
+def test_a_boot_that_brought_the_set_is_done(core: Lifecycle) -> None:
+    step = run(core, ahead(core).snapshot, [OsUpdateSeen(20, PENDING), Compared(21, BEFORE)])
+    step = core.start(step.snapshot, Started(100, "boot-2"))
+    step = core.step(step.snapshot, BootVerified(101, AFTER))
+    assert step.snapshot.state == "done"
+
+
+def test_the_hook_ends_once_the_operator_is_answered() -> None:
+    core = Lifecycle(load_chart(), HOOK)
+    step = run(core, quiet(core), [HookAsked(10, asked=True), HookAnswered(11)])
+    assert step.effects == (End(0),)
