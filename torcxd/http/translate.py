@@ -56,7 +56,7 @@ def typed_error(error: h11.RemoteProtocolError | trio.BrokenResourceError, url: 
         )
     if at_eof:
         return HttpError(
-            f"the server closed the connection before the end of its answer: {error}",
+            f"the server closed the connection before the end of the answer: {error}",
             reason=Reason.TRUNCATED,
             kind=Kind.TRANSIENT,
             url=url,
