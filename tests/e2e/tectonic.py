@@ -6,7 +6,7 @@ bucket and the API server run in the test itself, on the loopback address that t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,6 @@ async def tectonic_site(
     docker: str,
     update: bool,
     api_server: bool = True,
-    kubelet: bool = True,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Site]:
     """Make *machine* a node that was never bootstrapped, and serve what it needs while the block runs.
@@ -63,7 +62,6 @@ async def tectonic_site(
     :param docker: the Docker that is part of the old OS version, hence runs now.
     :param update: whether the update server offers the new OS version.
     :param api_server: False for the first node of a cluster: its kubeconfig names a server that does not run yet.
-    :param kubelet: whether kubelet.service is there.
     :param environment: settings for torcxd.
     """
     with Keys() as keys:
@@ -81,7 +79,7 @@ async def tectonic_site(
         async with bucket.serve() as server, api.serve() as api_serving:
             _install_os(machine, docker)
             _install_stand_ins(machine, update=update)
-            _install_torcxd(machine, [BOOTSTRAP, "kubelet.service"] if kubelet else [BOOTSTRAP])
+            _install_torcxd(machine)
             machine.write("/usr/local/share/ca-certificates/bucket.crt", bucket.authority.pem)
             machine.write("/etc/torcxd/pubring.gpg", key.armored)
             settings = {
@@ -120,10 +118,10 @@ def _install_stand_ins(machine: Machine, *, update: bool) -> None:
     machine.enable("update-engine.service", "multi-user.target")
 
 
-def _install_torcxd(machine: Machine, units: Sequence[str]) -> None:
+def _install_torcxd(machine: Machine) -> None:
     """The project's units; what enables them is their preset, which systemd applies in the first boot."""
     systemd = PROJECT / "systemd"
-    for name in units:
+    for name in (BOOTSTRAP, "kubelet.service"):
         machine.write(f"/etc/systemd/system/{name}", (systemd / name).read_bytes())
         machine.write(f"/etc/systemd/system/{name}.d/e2e.conf", _IMPATIENT)
     preset = "50-tectonic-node.preset"
