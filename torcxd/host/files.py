@@ -150,3 +150,18 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
     if len(data) > limit:
         raise from_os_error(OSError(27, f"larger than {limit} bytes"), "read", path)
     return data
+
+
+def write_volatile(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write *data* to a file that need not survive a power cut, in /run: replaced at once, but not fsynced.
+
+    :raises TorcxdError: typed by the errno, naming the path.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.chmod(mode)
+        temporary.rename(path)
+    except OSError as error:
+        raise from_os_error(error, "write", path) from error

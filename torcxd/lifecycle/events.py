@@ -116,6 +116,11 @@ class OsUpdateSeen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class OsUpdateLost(Event):
+    """The source that watches update_engine lost it: what is known of it may be wrong by now."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterChanged(Event):
     """A source saw another Kubernetes version, or other runtime mappings.
 
@@ -186,6 +191,7 @@ TRIGGERS: frozenset[str] = frozenset(
         Published,
         Drifted,
         OsUpdateSeen,
+        OsUpdateLost,
         ClusterChanged,
         HookAsked,
         HookAnswered,

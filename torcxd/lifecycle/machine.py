@@ -42,6 +42,7 @@ from torcxd.lifecycle.events import (
     Gathered,
     HookAnswered,
     HookAsked,
+    OsUpdateLost,
     OsUpdateSeen,
     Published,
     RebootRequested,
@@ -207,6 +208,8 @@ class Lifecycle:
                 return _remember_comparison(snapshot, running, event)
             case OsUpdateSeen(update=update):
                 return _remember_os_update(snapshot, update)
+            case OsUpdateLost():
+                return replace(snapshot, os_update=None)
             case HookAsked(asked=asked):
                 return replace(snapshot, hook_asked=asked)
             case HookAnswered():
@@ -256,11 +259,11 @@ class Lifecycle:
                 return self._effects(snapshot)
             case HookAnswered() if self.policy.ends_when_answered:
                 return (End(EX_OK),)
-            case OsUpdateSeen() | HookAsked() if snapshot.next_try is not None:
+            case OsUpdateSeen() | OsUpdateLost() | HookAsked() if snapshot.next_try is not None:
                 return (RetryAt(snapshot.next_try), *_withheld(snapshot))
             case OsUpdateSeen() if snapshot.state in COMPLETE:
                 return self._effects(snapshot)
-            case HookAsked() if snapshot.state in PREPARED or not _effects_run(snapshot):
+            case HookAsked() | OsUpdateLost() if snapshot.state in PREPARED or not _effects_run(snapshot):
                 return self._effects(snapshot)
             case _:
                 return ()

@@ -31,6 +31,7 @@ from torcxd.lifecycle.events import (
     Gathered,
     HookAnswered,
     HookAsked,
+    OsUpdateLost,
     OsUpdateSeen,
     Placed,
     Resolved,
@@ -254,3 +255,15 @@ def test_the_hook_ends_once_the_operator_is_answered() -> None:
     core = Lifecycle(load_chart(), HOOK)
     step = run(core, quiet(core), [HookAsked(10, asked=True), HookAnswered(11)])
     assert step.effects == (End(0),)
+
+
+@pytest.mark.accepts("I3")
+def test_while_update_engine_is_not_heard_nobody_is_answered(core: Lifecycle) -> None:
+    lost = core.step(quiet(core), OsUpdateLost(10))
+    assert lost.snapshot.state == "done"
+    asked = core.step(lost.snapshot, HookAsked(11, asked=True))
+    assert [type(each) for each in asked.effects] == [Attend, Withhold]
+    assert [each.answer for each in asked.effects if isinstance(each, Attend)] == [False]
+    back = core.step(asked.snapshot, OsUpdateSeen(12, NONE))
+    finished = core.step(back.snapshot, Gathered(13, QUIET_TARGET, BEFORE))
+    assert finished.effects == (Attend(QUIET_PLAN, answer=True),)

@@ -1,0 +1,107 @@
+"""Holds off reboots while the node is not prepared for what boots next (N1).
+
+A login1 inhibitor in block mode. The kernel closes its descriptor however this process ends, so it never outlives us.
+It refuses Reboot() calls of unprivileged users and of ``systemctl reboot``; root can override it with
+``systemctl reboot --force`` or ``--ignore-inhibitors``, see docs/operation.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+import trio
+
+from torcxd.dbus.bus import Bus
+from torcxd.dbus.login1 import InhibitMode, Login1
+from torcxd.errors import TorcxdError
+from torcxd.lifecycle import retry
+from torcxd.lifecycle.events import Event
+from torcxd.lifecycle.machine import Step
+from torcxd.lifecycle.preparedness import inhibition
+
+log = logging.getLogger(__name__)
+
+WHAT: Final = "shutdown"
+WHO: Final = "torcxd"
+
+
+class InhibitionGuard:
+    """An observer of the engine that holds the inhibitor whenever the core wants it held.
+
+    :param limit: seconds for which one inhibition is held at most: a node that can never be prepared must not refuse
+        reboots for ever.
+    :ivar held: why it is held now, empty when it is not.
+    """
+
+    def __init__(
+        self,
+        open_bus: Callable[[], AbstractAsyncContextManager[Bus]],
+        *,
+        limit: float,
+        random: Callable[[], float],
+    ) -> None:
+        self._open_bus = open_bus
+        self._limit = limit
+        self._random = random
+        self._wanted = ""
+        self._changed = trio.Event()
+        self.held = ""
+
+    def stepped(self, step: Step, event: Event) -> None:
+        wanted = inhibition(step.snapshot)
+        if bool(wanted) != bool(self._wanted):
+            self._wanted = wanted
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Take and release it until cancelled, which releases it."""
+        while True:
+            if not self._wanted:
+                await self._next_change()
+                continue
+            with trio.move_on_after(self._limit) as scope:
+                await self._hold()
+            if scope.cancelled_caught:
+                log.warning(
+                    "Reboots are let through: after %.0f s, still %s. The node may come up without Docker.",
+                    self._limit,
+                    self._wanted,
+                )
+                await self._next_change()
+
+    async def _hold(self) -> None:
+        """Hold the inhibitor for as long as it is wanted, over restarts of bus and logind."""
+        attempt = 0
+        while self._wanted:
+            try:
+                async with self._open_bus() as bus, bus.owner_changes("org.freedesktop.login1") as restarts:
+                    with await Login1(bus).inhibit(WHAT, WHO, self._wanted, InhibitMode.BLOCK):
+                        attempt = 0
+                        self.held = self._wanted
+                        log.info("Holding off reboots: %s.", self._wanted)
+                        async with trio.open_nursery() as nursery:
+
+                            async def until_restart(scope: trio.CancelScope = nursery.cancel_scope) -> None:
+                                await anext(restarts)
+                                scope.cancel()
+
+                            nursery.start_soon(until_restart)
+                            while self._wanted:
+                                await self._next_change()
+                            nursery.cancel_scope.cancel()
+            except* TorcxdError as group:
+                attempt += 1
+                log.warning("Reboots cannot be held off: %s.", group.exceptions[0])
+            finally:
+                if self.held and not self._wanted:
+                    log.info("Reboots are let through again.")
+                self.held = ""
+            if self._wanted and attempt:
+                await trio.sleep(retry.delay(attempt, self._random()))
+
+    async def _next_change(self) -> None:
+        self._changed = trio.Event()
+        await self._changed.wait()

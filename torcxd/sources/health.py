@@ -1,0 +1,84 @@
+"""How the sources of events are doing: for ``torcxd status``, the metrics, and whoever asks at three in the morning."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from torcxd.clock import Clock
+from torcxd.errors import TorcxdError
+from torcxd.host import files
+
+log = logging.getLogger(__name__)
+
+# Events come in bursts; who looks does not need to know to the second when the last one was.
+_WRITE_INTERVAL: Final = 10.0
+
+
+@dataclass(slots=True)
+class SourceHealth:
+    """One source.
+
+    :param up: whether it is connected and in step.
+    :param since: when that began, seconds since the epoch.
+    :param heard_at: when something was heard last, None for never.
+    :param detail: why it is not up, in one clause.
+    """
+
+    up: bool
+    since: float
+    heard_at: float | None = None
+    detail: str = ""
+
+
+class HealthBoard:
+    """What all sources report of themselves.
+
+    :param path: a file in /run that programs without this process's memory can read.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.sources: dict[str, SourceHealth] = {}
+        self._path = path
+        self._clock = clock
+        self._written_at = float("-inf")
+
+    def up(self, name: str) -> None:
+        """*name* is in step: it has heard from its peer."""
+        now = self._clock.now()
+        known = self.sources.get(name)
+        if known is None or not known.up:
+            if known is not None:
+                log.info("The source %s is back.", name)
+            self.sources[name] = SourceHealth(True, now, now)
+            self._write(now)
+            return
+        known.heard_at = now
+        if now - self._written_at >= _WRITE_INTERVAL:
+            self._write(now)
+
+    def down(self, name: str, detail: str) -> None:
+        """*name* lost its peer; told once, until it is back."""
+        now = self._clock.now()
+        known = self.sources.get(name)
+        if known is None or known.up:
+            log.warning("The source %s is lost: %s. The others go on.", name, detail)
+            self.sources[name] = SourceHealth(False, now, known.heard_at if known else None, detail)
+        else:
+            known.detail = detail
+        self._write(now)
+
+    def all_up(self) -> bool:
+        """Whether every source that has reported is up."""
+        return all(each.up for each in self.sources.values())
+
+    def _write(self, now: float) -> None:
+        self._written_at = now
+        content = {name: asdict(each) for name, each in self.sources.items()}
+        try:
+            files.write_volatile(self._path, json.dumps(content).encode())
+        except TorcxdError as error:
+            log.debug("%s", error)
