@@ -63,8 +63,29 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_operator(text: str) -> str:
+    """Which update operator's names are used. Raises ``ValueError``."""
+    if text not in ("auto", "cluo", "fluo"):
+        raise ValueError(f"{text!r} is none of auto, cluo, fluo")
+    return text
+
+
+def parse_listen(text: str) -> str:
+    """Where metrics are served: nothing, a loopback port, or a Unix socket. Raises ``ValueError``."""
+    port = text.removeprefix("127.0.0.1:").removeprefix("[::1]:")
+    if not text or text.startswith("/") or (port != text and port.isdecimal() and 0 < int(port) < 65536):
+        return text
+    raise ValueError(f"{text!r} is neither a loopback address such as 127.0.0.1:9100 nor the path of a socket")
+
+
 def _text(text: str) -> str:
     return text
+
+
+EVERYWHERE: Final = frozenset({"bootstrap", "plan", "run", "hook"})
+_BOOTSTRAP: Final = frozenset({"bootstrap", "plan"})
+_ATTENDING: Final = frozenset({"run", "hook"})
+_DAEMON: Final = frozenset({"run"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +96,7 @@ class Option:
     :param parse: text to value; raises ``ValueError`` with what is wrong.
     :param metavar: how the value is shown in help.
     :param empty_is_default: an empty value stands for the default, as the original's unit passes ``""``.
+    :param commands: the commands that it is a flag of. As a variable or in a file it can be set for all.
     """
 
     name: str
@@ -83,6 +105,7 @@ class Option:
     metavar: str
     help: str
     empty_is_default: bool = False
+    commands: frozenset[str] = EVERYWHERE
 
     @property
     def flag(self) -> str:
@@ -94,9 +117,21 @@ class Option:
 
 
 OPTIONS: Final[tuple[Option, ...]] = (
-    Option("upgrade_os", True, parse_bool, "BOOL", "look for an OS update first and wait for its end"),
     Option(
-        "torcx_skip_setup", False, parse_bool, "BOOL", "touch no manifest, store or profile; still write kubelet.env"
+        "upgrade_os",
+        True,
+        parse_bool,
+        "BOOL",
+        "look for an OS update first and wait for its end",
+        commands=_BOOTSTRAP,
+    ),
+    Option(
+        "torcx_skip_setup",
+        False,
+        parse_bool,
+        "BOOL",
+        "touch no manifest, store or profile; still write kubelet.env",
+        commands=_BOOTSTRAP,
     ),
     Option("no_verify_signatures", False, parse_bool, "BOOL", "accept addon manifests without a trusted signature"),
     Option("force_kube_version", "", _text, "VERSION", "take this Kubernetes version; ask no API server for it"),
@@ -120,9 +155,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
         parse_seconds,
         "DURATION",
         "give up on an OS update that shows no progress for so long",
+        commands=_BOOTSTRAP,
     ),
     Option(
-        "api_retry_for", 30.0, parse_seconds, "DURATION", "how long to try the API server before the local fallback"
+        "api_retry_for",
+        30.0,
+        parse_seconds,
+        "DURATION",
+        "how long to try the API server before the local fallback",
     ),
     Option(
         "retry_for",
@@ -130,9 +170,89 @@ OPTIONS: Final[tuple[Option, ...]] = (
         parse_seconds,
         "DURATION",
         "how long to retry a failing step before ending for the unit to restart",
+        commands=_BOOTSTRAP,
     ),
     Option("parallel", 4, parse_count, "N", "downloads at a time"),
-    Option("reboot_via", "login1", parse_reboot_via, "SERVICE", "ask login1 or systemd1 for the reboot"),
+    Option(
+        "reboot_via",
+        "login1",
+        parse_reboot_via,
+        "SERVICE",
+        "ask login1 or systemd1 for the reboot",
+        commands=_BOOTSTRAP,
+    ),
+    Option(
+        "node_name",
+        "",
+        _text,
+        "NAME",
+        "this node's name in the cluster (default: the variables NODE or NODE_NAME, else the host name)",
+        commands=_ATTENDING,
+    ),
+    Option(
+        "node_annotation",
+        "tectonic-torcx-pre-hook-ok",
+        _text,
+        "NAME",
+        "annotation that answers the pre-reboot check; without a slash, the operator's prefix is added",
+        commands=_ATTENDING,
+    ),
+    Option(
+        "update_operator",
+        "auto",
+        parse_operator,
+        "NAME",
+        "whose names to use: cluo (Container Linux), fluo (Flatcar), or auto: whichever the node shows",
+        commands=_ATTENDING,
+    ),
+    Option(
+        "inhibit_for",
+        7200.0,
+        parse_seconds,
+        "DURATION",
+        "hold reboots off at most so long while the node cannot be prepared",
+        commands=_DAEMON,
+    ),
+    Option(
+        "version_interval",
+        600.0,
+        parse_seconds,
+        "DURATION",
+        "how often to ask the API server for its version",
+        commands=_DAEMON,
+    ),
+    Option(
+        "update_kubelet",
+        False,
+        parse_bool,
+        "BOOL",
+        "let kubelet.env follow the cluster's version, never ahead of it",
+        commands=_DAEMON,
+    ),
+    Option(
+        "restart_kubelet",
+        False,
+        parse_bool,
+        "BOOL",
+        "restart kubelet.service when kubelet.env changed",
+        commands=_DAEMON,
+    ),
+    Option(
+        "metrics_file",
+        "",
+        _text,
+        "FILE",
+        "write metrics there, for node_exporter's textfile collector",
+        commands=_DAEMON,
+    ),
+    Option(
+        "metrics_listen",
+        "",
+        parse_listen,
+        "ADDRESS",
+        "serve metrics on this loopback address (127.0.0.1:PORT) or Unix socket (/PATH)",
+        commands=_DAEMON,
+    ),
     Option("verbose", "info", parse_level, "LEVEL", "debug, info, warning or error"),
 )
 BY_NAME: Final = {each.name: each for each in OPTIONS}
@@ -158,6 +278,15 @@ class Settings:
     retry_for: float
     parallel: int
     reboot_via: str
+    node_name: str
+    node_annotation: str
+    update_operator: str
+    inhibit_for: float
+    version_interval: float
+    update_kubelet: bool
+    restart_kubelet: bool
+    metrics_file: str
+    metrics_listen: str
     verbose: str
 
 

@@ -44,7 +44,7 @@ def build() -> Parser:
     """The parser of ``torcxd`` with all its commands."""
     parser = Parser("torcxd", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"torcxd {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
 
     bootstrap = commands.add_parser(
         "bootstrap",
@@ -53,13 +53,13 @@ def build() -> Parser:
         "torcx stores of the running and of the coming OS version.\nWith kubelet.env present it does nothing.",
         epilog=_EPILOG,
     )
-    add_settings(bootstrap)
+    add_settings(bootstrap, "bootstrap")
     plan = commands.add_parser(
         "plan",
         help="say what bootstrap would do, and why; change nothing",
         description="Gathers the facts, reads the manifests, prints what would be done and why, and changes nothing.",
     )
-    add_settings(plan)
+    add_settings(plan, "plan")
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
     status.add_arguments(
         commands.add_parser("status", help="show the state and what it waits for", description=status.DESCRIPTION)
@@ -97,7 +97,9 @@ def build_original_bootstrap() -> Parser:
         epilog=_EPILOG,
     )
     add_settings(
-        parser, {"keyring": ORIGINAL_KEYRING, "version_manifest": f"{ORIGINAL_MAPPINGS} where it exists, else none"}
+        parser,
+        "bootstrap",
+        {"keyring": ORIGINAL_KEYRING, "version_manifest": f"{ORIGINAL_MAPPINGS} where it exists, else none"},
     )
     parser.add_argument("--torcx-bin", metavar="FILE", help="accepted and not used: torcx's files are handled natively")
     return parser
@@ -107,8 +109,8 @@ def add_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", default="/", metavar="DIR", help="the folder that stands for / (default: /)")
 
 
-def add_settings(parser: argparse.ArgumentParser, defaults: Mapping[str, str] | None = None) -> None:
-    """Give *parser* a flag for each setting. A flag that is not given is absent from the namespace.
+def add_settings(parser: argparse.ArgumentParser, command: str, defaults: Mapping[str, str] | None = None) -> None:
+    """Give *parser* a flag for each setting of *command*. A flag that is not given is absent from the namespace.
 
     :param defaults: what the help says is the default, where that is not the table's.
     """
@@ -116,6 +118,8 @@ def add_settings(parser: argparse.ArgumentParser, defaults: Mapping[str, str] | 
     shown = {each.name: _shown(each) for each in OPTIONS} | dict(defaults or {})
     group = parser.add_argument_group("settings")
     for option in OPTIONS:
+        if command not in option.commands:
+            continue
         extra: dict[str, Any] = {}
         if option.parse is parse_bool:
             # As with the original's flag library, "--flag" alone means true.
