@@ -52,6 +52,11 @@ bench: packages-test $(VENV)/.development ## measure, each figure beside its pee
 diagrams: $(VENV)/.development ## draw the states anew, in states/ and README.md
 	@$(BIN)/python tools/diagrams.py
 
+.PHONY: docs
+docs: diagrams ## write man pages, shell completion and the reference of the settings anew
+	@$(BIN)/python tools/manual.py
+	@$(BIN)/python tools/reference.py
+
 .PHONY: wheel
 wheel: $(VENV)/.development ## build the wheel into dist/
 	@rm -f dist/*.whl
