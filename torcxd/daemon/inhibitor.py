@@ -15,7 +15,8 @@ from typing import Final
 import trio
 
 from torcxd.dbus.bus import Bus
-from torcxd.dbus.login1 import InhibitMode, Login1
+from torcxd.dbus.login1 import NAME, InhibitMode, Login1
+from torcxd.dbus.signals import OwnerChange, Signals
 from torcxd.errors import TorcxdError
 from torcxd.lifecycle import retry
 from torcxd.lifecycle.events import Event
@@ -47,6 +48,8 @@ class InhibitionGuard:
         self._limit = limit
         self._random = random
         self._wanted = ""
+        # Counts the times that it became wanted: one that was given up is not one that comes after it.
+        self._asked = 0
         self._changed = trio.Event()
         self.held = ""
 
@@ -54,6 +57,7 @@ class InhibitionGuard:
         wanted = inhibition(step.snapshot)
         if bool(wanted) != bool(self._wanted):
             self._wanted = wanted
+            self._asked += bool(wanted)
             self._changed.set()
 
     async def run(self) -> None:
@@ -62,6 +66,7 @@ class InhibitionGuard:
             if not self._wanted:
                 await self._next_change()
                 continue
+            asked = self._asked
             with trio.move_on_after(self._limit) as scope:
                 await self._hold()
             if scope.cancelled_caught:
@@ -70,37 +75,43 @@ class InhibitionGuard:
                     self._limit,
                     self._wanted,
                 )
-                await self._next_change()
+                while self._asked == asked:
+                    await self._next_change()
 
     async def _hold(self) -> None:
         """Hold the inhibitor for as long as it is wanted, over restarts of bus and logind."""
         attempt = 0
         while self._wanted:
             try:
-                async with self._open_bus() as bus, bus.owner_changes("org.freedesktop.login1") as restarts:
+                async with self._open_bus() as bus, bus.owner_changes(NAME) as restarts:
                     with await Login1(bus).inhibit(WHAT, WHO, self._wanted, InhibitMode.BLOCK):
                         attempt = 0
-                        self.held = self._wanted
-                        log.info("Holding off reboots: %s.", self._wanted)
-                        async with trio.open_nursery() as nursery:
-
-                            async def until_restart(scope: trio.CancelScope = nursery.cancel_scope) -> None:
-                                await anext(restarts)
-                                scope.cancel()
-
-                            nursery.start_soon(until_restart)
-                            while self._wanted:
-                                await self._next_change()
-                            nursery.cancel_scope.cancel()
+                        await self._while_wanted(restarts)
             except* TorcxdError as group:
                 attempt += 1
                 log.warning("Reboots cannot be held off: %s.", group.exceptions[0])
-            finally:
-                if self.held and not self._wanted:
-                    log.info("Reboots are let through again.")
-                self.held = ""
             if self._wanted and attempt:
                 await trio.sleep(retry.delay(attempt, self._random()))
+
+    async def _while_wanted(self, restarts: Signals[OwnerChange]) -> None:
+        """Return when it is no longer wanted, or logind went away and took the inhibitor with it."""
+        self.held = self._wanted
+        log.info("Holding off reboots: %s.", self._wanted)
+        try:
+            async with trio.open_nursery() as nursery:
+
+                async def until_restart() -> None:
+                    await anext(restarts)
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(until_restart)
+                while self._wanted:
+                    await self._next_change()
+                nursery.cancel_scope.cancel()
+        finally:
+            self.held = ""
+            if not self._wanted:
+                log.info("Reboots are let through again.")
 
     async def _next_change(self) -> None:
         self._changed = trio.Event()

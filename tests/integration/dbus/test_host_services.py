@@ -14,8 +14,7 @@ from torcxd.dbus.bus import Bus, open_bus
 from torcxd.dbus.errors import ACCESS_DENIED, NO_SUCH_UNIT, UNIT_EXISTS, DBusError
 from torcxd.dbus.login1 import InhibitMode, Login1
 from torcxd.dbus.systemd1 import Systemd1
-from torcxd.errors import EX_NOPERM, Kind, TransientError
-from torcxd.host import docker_cleanup
+from torcxd.errors import EX_NOPERM, Kind
 from torcxd.sandbox import login1 as login1_stand_in
 from torcxd.sandbox import systemd1 as systemd1_stand_in
 from torcxd.sandbox.bus import PrivateBus
@@ -122,9 +121,9 @@ async def test_starting_the_reboot_target_is_a_reboot(
     bus: Bus, systemd: systemd1_stand_in.Systemd1, reboots: Reboots, records: Records
 ) -> None:
     manager = Systemd1(bus)
-    assert await manager.system_state() == "running"
+    assert not await manager.going_down()
     await manager.start_unit("reboot.target", "isolate")
-    assert await manager.system_state() == "stopping"
+    assert await manager.going_down()
     assert reboots.count == 1
     assert records.of("StartUnit") == [["reboot.target", "isolate"]]
 
@@ -152,47 +151,3 @@ async def test_a_transient_unit_exists_once(bus: Bus, systemd: systemd1_stand_in
     with pytest.raises(DBusError) as caught:
         await manager.start_transient_unit("once.service", "fail", {})
     assert caught.value.name == UNIT_EXISTS
-
-
-@pytest.mark.accepts("C20", "I6")
-async def test_the_clean_up_is_scheduled_once_and_after_docker(bus: Bus, systemd: systemd1_stand_in.Systemd1) -> None:
-    await docker_cleanup.schedule(bus)
-    await docker_cleanup.schedule(bus)
-    (unit,) = systemd.transient.values()
-    assert systemd.units == {docker_cleanup.UNIT: "active"}
-    # Stopped in the reverse order of the start: after Docker, and while /var is mounted.
-    assert "docker.service" in unit["Before"][1]
-    assert unit["RequiresMountsFor"] == ("as", ["/var/lib/docker"])
-    ((_, (*_, command), _),) = unit["ExecStop"][1]
-    assert command.index("grep -qx stopping") < command.index("rm -rf --one-file-system /var/lib/docker")
-
-
-@pytest.mark.accepts("C20", "I6")
-async def test_the_clean_up_can_be_withdrawn(bus: Bus, systemd: systemd1_stand_in.Systemd1) -> None:
-    await docker_cleanup.schedule(bus)
-    await docker_cleanup.cancel(bus)
-    await docker_cleanup.cancel(bus)
-    assert systemd.units == {}
-
-
-async def test_the_clean_up_cannot_be_withdrawn_from_a_shutdown(bus: Bus, systemd: systemd1_stand_in.Systemd1) -> None:
-    systemd.system_state = "stopping"
-    await docker_cleanup.cancel(bus)
-    await docker_cleanup.schedule(bus)
-    with pytest.raises(TransientError, match="shutting down"):
-        await docker_cleanup.cancel(bus)
-    assert docker_cleanup.UNIT in systemd.units
-
-
-async def test_a_systemd_that_cannot_do_it_is_an_error(bus: Bus, systemd: systemd1_stand_in.Systemd1) -> None:
-    refusal = ErrorReply("org.freedesktop.DBus.Error.PropertyReadOnly", "Cannot set property ExecStop")
-    systemd.refuse("StartTransientUnit", refusal)
-    with pytest.raises(DBusError, match="ExecStop") as caught:
-        await docker_cleanup.schedule(bus)
-    assert caught.value.kind is Kind.PERMANENT
-
-
-async def test_without_systemd_on_the_bus_it_is_transient(bus: Bus) -> None:
-    with pytest.raises(DBusError) as caught:
-        await docker_cleanup.schedule(bus)
-    assert (caught.value.absent, caught.value.kind) == (True, Kind.TRANSIENT)
