@@ -66,7 +66,7 @@ async def test_it_is_held_with_a_telling_reason_until_the_set_is_complete(privat
         host.tell(replace(UNPREPARED, os_update=None))
         assert host.listed == []
         host.tell(UNPREPARED)
-        await host.until(lambda: bool(host.listed))
+        await host.until(lambda: bool(host.guard.held))
         reason = f"the addons for OS version {NEW} are not staged yet"
         assert host.listed == [("shutdown", "torcxd", reason, "block")]
         assert host.guard.held == reason
