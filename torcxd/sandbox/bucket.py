@@ -73,6 +73,7 @@ class Bucket:
     :param edit: changes a manifest before it is signed.
     :param authority: signs the server's certificate.
     :ivar url: where it serves, once it does.
+    :ivar signed: what was signed so far: the key's fingerprint, the OS version, the manifest.
     """
 
     key: SigningKey | None
@@ -81,6 +82,7 @@ class Bucket:
     edit: Callable[[dict[str, Any]], None] | None = None
     authority: Authority = field(default_factory=Authority)
     url: str = ""
+    signed: set[tuple[str, str, bytes]] = field(default_factory=set)
     _published: dict[tuple[str, str], Published] = field(default_factory=dict)
     _objects: dict[str, _Object] = field(default_factory=dict)
     _faults: list[_Injected] = field(default_factory=list)
@@ -131,11 +133,12 @@ class Bucket:
 
         :param port: 0 for any free one.
         """
-        async with serve(self._handle, ssl_context=self.authority.server_context(), port=port) as server:
+        async with serve(self.handle, ssl_context=self.authority.server_context(), port=port) as server:
             self.url = server.url
             yield server
 
-    async def _handle(self, request: Request) -> Response | RawBehaviour:
+    async def handle(self, request: Request) -> Response | RawBehaviour:
+        """Answer one request: the bucket, for another server than its own."""
         path = unquote(request.path)
         injected = next((each for each in self._faults if each.part in path and each.times != 0), None)
         if injected is None:
@@ -154,7 +157,7 @@ class Bucket:
                 return _not_found()
             manifest = self._manifest(match["board"], published)
             if match["signature"]:
-                return await self._signature(manifest, fault)
+                return await self._signature(match["os"], manifest, fault)
             return Response(200, {"Content-Type": "application/json"}, manifest)
         if path not in self._objects:
             return _not_found()
@@ -175,10 +178,11 @@ class Bucket:
             self.edit(manifest)
         return json.dumps(manifest, indent=2).encode() + b"\n"
 
-    async def _signature(self, manifest: bytes, fault: Fault | None) -> Response:
+    async def _signature(self, os_version: str, manifest: bytes, fault: Fault | None) -> Response:
         if self.key is None:
             return _not_found()
         signed = b'{"kind":"torcx-package-list-v0","value":{"packages":[]}}' if fault is Fault.OTHER_DATA else manifest
+        self.signed.add((self.key.fingerprint, os_version, signed))
         known = (self.key.fingerprint, signed)
         if known not in self._signatures:
             self._signatures[known] = await trio.to_thread.run_sync(self.key.sign, signed)

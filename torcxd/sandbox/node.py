@@ -82,6 +82,11 @@ class Node:
         self.write("/proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n")
         return torcx.apply(self.layout.root, self.os_version)
 
+    def vendored(self, os_version: str) -> set[str]:
+        """The names of the image files in an OS version's own store."""
+        docker = self._vendor[os_version].reference
+        return {f"docker:{reference}.torcx.tgz" for reference in (docker, VENDOR_ALIAS)}
+
     def _install_os(self) -> None:
         self.write(
             "/usr/lib/os-release",

@@ -23,6 +23,8 @@ from torcxd.host import docker_cleanup
 from torcxd.sandbox.apiserver import ApiServer
 from torcxd.sandbox.bucket import Bucket
 from torcxd.sandbox.bus import PrivateBus, private_bus
+from torcxd.sandbox.checker import Checker
+from torcxd.sandbox.http_server import Server
 from torcxd.sandbox.images import docker_image
 from torcxd.sandbox.keys import Keys, SigningKey
 from torcxd.sandbox.login1 import Login1
@@ -74,13 +76,18 @@ class Sandbox:
     :ivar flags: the flags that a run on this node needs.
     :ivar records: what login1 and systemd were asked, each with the boot id.
     :ivar key: signs the bucket's manifests; its public half is the node's keyring.
+    :ivar bucket_server, api_server: what they were asked; there may be no API server.
+    :ivar checker: watches each boot and each request to reboot.
+    :ivar reboot_asked: set by the next request to reboot, and replaced then.
     """
 
     plot: Plot
     node: Node
     bus: PrivateBus
     bucket: Bucket
+    bucket_server: Server
     api: ApiServer
+    api_server: Server | None
     keys: Keys
     key: SigningKey
     records: Records
@@ -89,9 +96,10 @@ class Sandbox:
     systemd1: Systemd1
     environment: dict[str, str]
     flags: list[str]
+    checker: Checker
     nursery: trio.Nursery
     _installed: Installed
-    _rebooting: trio.Event = field(default_factory=trio.Event)
+    reboot_asked: trio.Event = field(default_factory=trio.Event)
     _ended: trio.Event = field(default_factory=trio.Event)
     _session: trio.Nursery = field(init=False)
 
@@ -136,7 +144,7 @@ class Sandbox:
         :param stderr: the descriptor that gets its messages; None for this process's own.
         :returns: its exit code, or None if it asked for a reboot: it was ended as systemd does on the way down.
         """
-        self._rebooting = trio.Event()
+        asked = self.reboot_asked
         process = await trio.lowlevel.open_process(
             self.command("bootstrap", *self.flags, *flags), stderr=stderr, env=self.process_environment
         )
@@ -144,7 +152,7 @@ class Sandbox:
 
         async def until_reboot() -> None:
             nonlocal rebooted
-            await self._rebooting.wait()
+            await asked.wait()
             rebooted = True
             process.send_signal(signal.SIGTERM)
 
@@ -167,6 +175,7 @@ class Sandbox:
         self._session.cancel_scope.cancel()
         await self._ended.wait()
         problem = self.node.boot(clean_docker=scheduled)
+        self.checker.booted()
         if self.node.os_version == self.plot.next_os:
             self.update_engine.scenario = no_update("", 0)
         self._installed.store(False)
@@ -198,7 +207,9 @@ class Sandbox:
 
     async def reboot_requested(self) -> None:
         """Called by the stand-ins when a reboot is asked for."""
-        self._rebooting.set()
+        self.checker.reboot_requested()
+        asked, self.reboot_asked = self.reboot_asked, trio.Event()
+        asked.set()
 
 
 @asynccontextmanager
@@ -221,7 +232,7 @@ async def open_sandbox(root: Path, plot: Plot | None = None) -> AsyncIterator[Sa
         )
         node.install(kube_version=KUBE_VERSION)
         bucket = Bucket(key, rate=plot.rate)
-        await stack.enter_async_context(bucket.serve())
+        bucket_server = await stack.enter_async_context(bucket.serve())
         for number, version in enumerate(versions):
             # Another build for each OS version, as in the real bucket.
             image = docker_image(WANTED_DOCKER, plot.image_bytes + 10_000 * number)
@@ -229,9 +240,10 @@ async def open_sandbox(root: Path, plot: Plot | None = None) -> AsyncIterator[Sa
             bucket.publish(BOARD, version, image, vendored={path: vendor})
         api = ApiServer(version=KUBE_VERSION)
         api.put_config_map(_NAMESPACE, _CONFIG_MAP, {"runtime-mappings.yaml": _MAPPINGS})
+        api_server = None
         if plot.api_server:
-            server = await stack.enter_async_context(api.serve())
-            node.write("/etc/kubernetes/kubeconfig", api.kubeconfig(server.url))
+            api_server = await stack.enter_async_context(api.serve())
+            node.write("/etc/kubernetes/kubeconfig", api.kubeconfig(api_server.url))
         node.write("/etc/torcxd/pubring.gpg", key.public)
         authority = bucket.authority.write(root / "bucket-ca.pem")
         node.boot()
@@ -249,6 +261,14 @@ async def open_sandbox(root: Path, plot: Plot | None = None) -> AsyncIterator[Sa
         async def reboot_requested() -> None:
             await box.reboot_requested()
 
+        checker = Checker(
+            root,
+            signed=lambda: [(version, data) for by, version, data in bucket.signed if by == key.fingerprint],
+            vendored=node.vendored,
+            pending=lambda: node.pending,
+            requests=lambda: records.entries,
+        )
+        checker.booted()
         installation = Installed()
         nursery = await stack.enter_async_context(trio.open_nursery())
         box = Sandbox(
@@ -256,7 +276,9 @@ async def open_sandbox(root: Path, plot: Plot | None = None) -> AsyncIterator[Sa
             node,
             bus,
             bucket,
+            bucket_server,
             api,
+            api_server,
             keys,
             key,
             records,
@@ -265,6 +287,7 @@ async def open_sandbox(root: Path, plot: Plot | None = None) -> AsyncIterator[Sa
             Systemd1(records, reboot_requested),
             environment={"DBUS_SYSTEM_BUS_ADDRESS": bus.address, "SSL_CERT_FILE": str(authority)},
             flags=[f"--torcx-manifest-url={bucket.manifest_template}"],
+            checker=checker,
             nursery=nursery,
             _installed=installation,
         )
