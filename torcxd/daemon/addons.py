@@ -25,7 +25,7 @@ from torcxd.lifecycle.catalog import PackageManifest
 from torcxd.lifecycle.effects import Fetch, Place
 from torcxd.lifecycle.events import Fetched, Placed, Resolved, StagingLost
 from torcxd.lifecycle.facts import Image, Plan
-from torcxd.lifecycle.plan import DOCKER, FIRST_WITH_ADDONS, os_versions_to_stage, resolve
+from torcxd.lifecycle.plan import DOCKER, os_versions_to_stage, resolve
 
 log = logging.getLogger(__name__)
 
@@ -88,12 +88,8 @@ async def resolve_plan(ctx: Context, http: HttpClient, plan: Plan, *, keyring_ho
     async def read(os_version: str) -> None:
         manifests[os_version] = await _manifest(ctx, http, verifier, plan.target.board, os_version)
 
-    versions = os_versions_to_stage(plan.target)
-    for each in (plan.target.coming_os, plan.target.current_os):
-        if plan.target.stage and each not in versions:
-            log.info("OS version %s is older than %s and has no remote addons: nothing to do.", each, FIRST_WITH_ADDONS)
     async with trio.open_nursery() as nursery:
-        for each in versions:
+        for each in os_versions_to_stage(plan.target):
             nursery.start_soon(read, each)
     return resolve(plan, manifests)
 

@@ -9,6 +9,7 @@ from torcxd.lifecycle.effects import End
 from torcxd.lifecycle.events import Event, Failed, Gathered, Resolved, Waiting
 from torcxd.lifecycle.facts import Plan
 from torcxd.lifecycle.machine import Step
+from torcxd.lifecycle.plan import FIRST_WITH_ADDONS, has_addons
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,12 @@ class Narrator:
         plan = step.snapshot.plan
         if isinstance(event, Gathered) and plan is not None:
             log.info("Target: %s.", describe_target(plan))
+            for each in _without_addons(plan):
+                log.info(
+                    "OS version %s is older than %s and has no remote addons: nothing is done for it.",
+                    each,
+                    FIRST_WITH_ADDONS,
+                )
         if isinstance(event, Resolved):
             log.info("Set: %s.", describe_set(event.plan))
         if isinstance(event, Waiting):
@@ -42,6 +49,13 @@ class Narrator:
             )
         if step.move is not None:
             log.info("%s → %s: %s.", step.move.source, step.move.dest, step.move.because)
+
+
+def _without_addons(plan: Plan) -> list[str]:
+    """The plan's OS versions that would be staged, were they not too old (A36)."""
+    target = plan.target
+    versions = dict.fromkeys((target.coming_os, target.current_os))
+    return [each for each in versions if target.stage and not has_addons(each)]
 
 
 def describe_target(plan: Plan) -> str:
