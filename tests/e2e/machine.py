@@ -96,6 +96,7 @@ class Machine:
         self.layers = tuple(layers)
         self.folder = folder
         self.upper = folder / "upper"
+        self._binds: list[str] = []
         self.events: list[Event] = []
         self.boots = 0
         self._boot_ids: list[str] = []
@@ -121,6 +122,10 @@ class Machine:
         link = self.path(f"/etc/systemd/system/{wanted_by}.wants/{unit}")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(f"/etc/systemd/system/{unit}")
+
+    def bind(self, host: Path, inside: str) -> None:
+        """Show a directory of the host in the machine, read-only."""
+        self._binds.append(f"--bind-ro={host}:{inside}")
 
     def path(self, absolute: str) -> Path:
         """Where on the host a file lies that was written for, or by, this machine."""
@@ -272,7 +277,7 @@ class Machine:
                     self._changed.notify_all()
 
     async def _boot(self, exchange: Path) -> int:
-        command = self._nspawn("--boot", "--console=pipe", f"--bind={exchange}:/e2e")
+        command = self._nspawn("--boot", "--console=pipe", f"--bind={exchange}:/e2e", *self._binds)
         async with trio.open_nursery() as nursery:
             with (self.folder / "console").open("ab") as console:
                 # Killed rather than asked when the test is over: nothing in the machine is worth a shutdown then.
