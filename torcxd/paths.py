@@ -38,6 +38,11 @@ class Layout:
         return self.at("/proc/sys/kernel/random/boot_id")
 
     @property
+    def runtime_units(self) -> Path:
+        """systemd's units of this boot, which exists wherever systemd runs; systemd.unit(5)."""
+        return self.at("/run/systemd/system")
+
+    @property
     def docker_data(self) -> Path:
         return self.at("/var/lib/docker")
 

@@ -58,15 +58,15 @@ async def reboot(ctx: Context, effect: Reboot, report: Report) -> None:
 async def _goes_down(ctx: Context, bus: Bus) -> bool:
     if ctx.settings.reboot_via == "login1" and await Login1(bus).preparing_for_shutdown():
         return True
-    return await Systemd1(bus).system_state() == "stopping"
+    return await Systemd1(bus).going_down()
 
 
 async def _ask(ctx: Context, effect: Reboot, bus: Bus) -> None:
     if effect.clean_docker:
-        await docker_cleanup.schedule(bus)
+        await docker_cleanup.schedule(bus, ctx.layout)
         log.info("Docker changes: %s is cleaned on the way through the reboot.", docker_cleanup.DOCKER_DATA)
     else:
-        await docker_cleanup.cancel(bus)
+        await docker_cleanup.cancel(bus, ctx.layout)
     log.info("Asking %s for a reboot into %s.", ctx.settings.reboot_via, effect.plan.key)
     if ctx.settings.reboot_via == "login1":
         await Login1(bus).reboot()

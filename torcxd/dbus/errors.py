@@ -17,6 +17,8 @@ NO_SERVER: Final = _STANDARD + "NoServer"
 AUTH_FAILED: Final = _STANDARD + "AuthFailed"
 ACCESS_DENIED: Final = _STANDARD + "AccessDenied"
 UNKNOWN_OBJECT: Final = _STANDARD + "UnknownObject"
+INVALID_ARGS: Final = _STANDARD + "InvalidArgs"
+PROPERTY_READ_ONLY: Final = _STANDARD + "PropertyReadOnly"
 # A peer that answers with something else than its interface promises; also used for its unknown values.
 INCONSISTENT_MESSAGE: Final = _STANDARD + "InconsistentMessage"
 
@@ -40,10 +42,10 @@ _PERMANENT: Final = {
     UNKNOWN_OBJECT: _OTHER_VERSION,
     _STANDARD + "UnknownInterface": _OTHER_VERSION,
     _STANDARD + "UnknownProperty": _OTHER_VERSION,
-    _STANDARD + "InvalidArgs": _OTHER_VERSION,
+    INVALID_ARGS: _OTHER_VERSION,
     _STANDARD + "InvalidSignature": _OTHER_VERSION,
     # systemd's answer to a property that its version cannot set on a transient unit.
-    _STANDARD + "PropertyReadOnly": _OTHER_VERSION,
+    PROPERTY_READ_ONLY: _OTHER_VERSION,
     _STANDARD + "NotSupported": _OTHER_VERSION,
     INCONSISTENT_MESSAGE: _OTHER_VERSION,
     NO_SUCH_UNIT: "check that the unit is installed, with `systemctl cat`",

@@ -34,6 +34,10 @@ class Systemd1:
         """Queue a stop job, as :meth:`start_unit`."""
         await self._bus.call(NAME, PATH, INTERFACE, "StopUnit", "ss", name, mode, returns="o")
 
+    async def restart_unit(self, name: str, mode: str = "replace") -> None:
+        """Queue a restart; a unit that is not active is started. The job is not awaited."""
+        await self._bus.call(NAME, PATH, INTERFACE, "RestartUnit", "ss", name, mode)
+
     async def start_transient_unit(self, name: str, mode: str, properties: Mapping[str, Variant]) -> None:
         """Create a unit that lives until it stops or the system does, and queue its start.
 
@@ -55,9 +59,14 @@ class Systemd1:
                 return "inactive"
             raise
 
-    async def system_state(self) -> str:
-        """``running``, ``degraded``, ``starting``, ``stopping`` …, as ``systemctl is-system-running`` prints it."""
-        return str(await self._bus.get_property(NAME, PATH, INTERFACE, "SystemState"))
+    async def going_down(self) -> bool:
+        """Whether a shutdown or reboot is under way.
+
+        The property SystemState does not tell it: before systemd 246, it is "starting" in a shutdown that was asked for
+        before the boot was complete.
+        """
+        (jobs,) = await self._bus.call(NAME, PATH, INTERFACE, "ListJobs", returns="a(usssoo)")
+        return any((unit, job_type) == ("shutdown.target", "start") for _, unit, job_type, *_ in jobs)
 
     async def reload(self) -> None:
         """Read all unit files again."""

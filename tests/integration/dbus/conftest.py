@@ -1,4 +1,4 @@
-"""A private bus, and update_engine's stand-in on it."""
+"""A private bus, a connection to it, and a record of what the stand-ins on it are asked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from torcxd.dbus.bus import Bus, open_bus
 from torcxd.sandbox.bus import PrivateBus, private_bus
+from torcxd.sandbox.records import Records
 
 
 @pytest.fixture
@@ -23,3 +25,14 @@ async def private(socket_directory: Path) -> AsyncIterator[PrivateBus]:
     """A running message bus of the test's own."""
     async with private_bus(socket_directory) as bus:
         yield bus
+
+
+@pytest.fixture
+async def bus(private: PrivateBus) -> AsyncIterator[Bus]:
+    async with open_bus(private.address, enable_fds=True) as bus:
+        yield bus
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(tmp_path / "requests.jsonl", lambda: {"boot_id": "b"})

@@ -1,9 +1,8 @@
-"""logind's and systemd's clients, and Docker's clean-up, against the stand-ins over a real bus."""
+"""logind's and systemd's clients against the stand-ins over a real bus."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -33,11 +32,6 @@ class Reboots:
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
-    return Records(tmp_path / "requests.jsonl", lambda: {"boot_id": "b"})
-
-
-@pytest.fixture
 def reboots() -> Reboots:
     return Reboots()
 
@@ -58,12 +52,6 @@ async def systemd(
     service = systemd1_stand_in.Systemd1(records, reboots)
     await nursery.start(service.serve, private.address)
     return service
-
-
-@pytest.fixture
-async def bus(private: PrivateBus) -> AsyncIterator[Bus]:
-    async with open_bus(private.address, enable_fds=True) as bus:
-        yield bus
 
 
 async def test_a_reboot_is_asked_for_and_under_way(
