@@ -86,6 +86,7 @@ _HINTS: Final = {
     errno.EROFS: "the file system is read-only: mount it writable, or point --root or the path option elsewhere",
     errno.EACCES: "run as root, or check the owner and mode",
     errno.EPERM: "run as root, or check the owner and mode",
+    errno.ENOENT: "put the file there, or correct the path that leads to it",
 }
 _EXIT_CODES: Final = {
     errno.EACCES: EX_NOPERM,

@@ -94,7 +94,11 @@ async def _kube_version(ctx: Context, api: KubeClient | None, random: Callable[[
         try:
             KubeVersion.parse(forced)
         except ValueError as error:
-            raise PermanentError(f"--force-kube-version: {error}", exit_code=EX_USAGE) from None
+            raise PermanentError(
+                f"--force-kube-version: {error}",
+                hint="give a full version, or leave the option out to ask the cluster",
+                exit_code=EX_USAGE,
+            ) from None
         return forced, "--force-kube-version"
     why = "no kubeconfig"
     if api is not None:

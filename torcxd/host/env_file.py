@@ -129,7 +129,7 @@ def installer_kube_version(installer: Mapping[str, str], where: str) -> str:
     return version
 
 
-def _wrong(where: str, line: int, what: str, hint: str = "") -> PermanentError:
+def _wrong(where: str, line: int, what: str, hint: str = "correct that line") -> PermanentError:
     return PermanentError(f"{where}:{line}: {what}", hint=hint, exit_code=EX_DATAERR)
 
 
