@@ -1,0 +1,137 @@
+"""Tells the journal of each transition and of what went wrong, one structured entry each (N10).
+
+The entries are log records with fields (:mod:`torcxd.daemon.messages`): on a terminal they are the lines that
+people read.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from torcxd.daemon import messages
+from torcxd.errors import EX_OK
+from torcxd.lifecycle.effects import Effect, End, Withhold
+from torcxd.lifecycle.events import BootVerified, Event, Failed, HookAnswered, Published, RebootRequested
+from torcxd.lifecycle.facts import Plan
+from torcxd.lifecycle.machine import Step
+from torcxd.lifecycle.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+Fields = dict[str, str | None]
+
+
+class JournalObserver:
+    """An observer of the engine."""
+
+    def __init__(self) -> None:
+        self._withheld = ""
+
+    def stepped(self, step: Step, event: Event) -> None:
+        _tell_of_event(step.snapshot, event)
+        if isinstance(event, Failed):
+            _tell_of_failure(step, event)
+        if step.move is not None:
+            log.info(
+                "%s → %s: %s.",
+                step.move.source,
+                step.move.dest,
+                step.move.because,
+                extra=messages.TRANSITION.extra(
+                    {
+                        "TORCXD_STATE_FROM": step.move.source,
+                        "TORCXD_STATE_TO": step.move.dest,
+                        "TORCXD_EVENT": step.move.trigger,
+                        "TORCXD_BECAUSE": step.move.because,
+                        **_target(step.snapshot.plan),
+                    }
+                ),
+            )
+        self._tell_of_withholding(step)
+
+    def _tell_of_withholding(self, step: Step) -> None:
+        """Once for each reason: the effect is named again at every step for as long as the operator waits."""
+        reason = next((each.reason for each in step.effects if isinstance(each, Withhold)), "")
+        if reason and reason != self._withheld:
+            fields: Fields = {"TORCXD_REASON": reason, **_target(step.snapshot.plan)}
+            log.warning("The update operator has to wait: %s.", reason, extra=messages.HOOK_WITHHELD.extra(fields))
+        if step.effects:
+            self._withheld = reason
+
+
+def _tell_of_event(snapshot: Snapshot, event: Event) -> None:
+    target = _target(snapshot.plan)
+    match event:
+        case BootVerified(running=running) if snapshot.plan is not None and not running.matches(snapshot.plan):
+            rolled_back = running.os_version != snapshot.plan.boot_os
+            message = messages.ROLLED_BACK if rolled_back else messages.BOOT_WITHOUT_SET
+            reason = running.detail or f"Docker {running.docker or '(none)'} runs"
+            if rolled_back:
+                reason = f"OS {running.os_version} runs instead of {snapshot.plan.boot_os}"
+            log.warning(
+                "The boot did not bring the set: %s.", reason, extra=message.extra({"TORCXD_REASON": reason, **target})
+            )
+        case RebootRequested(via=via):
+            log.info(
+                "%s accepted the request to reboot.",
+                via,
+                extra=messages.REBOOT_REQUESTED.extra({"TORCXD_VIA": via, **target}),
+            )
+        case HookAnswered():
+            log.info("The update operator may reboot this node.", extra=messages.HOOK_ANSWERED.extra(target))
+        case Published():
+            log.info("kubelet.env is published.", extra=messages.PUBLISHED.extra(target))
+        case _:
+            pass
+
+
+def _tell_of_failure(step: Step, event: Failed) -> None:
+    snapshot = step.snapshot
+    attempts = snapshot.failure.attempts if snapshot.failure else 1
+    fields: Fields = {
+        "TORCXD_STATE": snapshot.state,
+        "TORCXD_ERROR": event.message,
+        "TORCXD_HINT": event.hint or None,
+        "TORCXD_ERROR_KIND": event.kind.value,
+        "TORCXD_ATTEMPTS": str(attempts),
+        **_target(snapshot.plan),
+    }
+    end = _failed_end(step.effects)
+    if end is not None:
+        # Without the reason: the command that ends tells it, with its hint, as its last word.
+        fields["TORCXD_EXIT_CODE"] = str(end.exit_code)
+        log.error(
+            "%s failed for good (attempt %d).",
+            snapshot.state.capitalize(),
+            attempts,
+            extra=messages.GIVEN_UP.extra(fields),
+        )
+        return
+    wait = "" if snapshot.next_try is None else f"; next try in {snapshot.next_try - event.at:.0f} s"
+    if snapshot.next_try is not None:
+        fields["TORCXD_NEXT_TRY"] = str(round(snapshot.next_try * 1_000_000))
+    log.warning(
+        "%s failed (attempt %d): %s%s%s.",
+        snapshot.state.capitalize(),
+        attempts,
+        event.message,
+        f" ({event.hint})" if event.hint else "",
+        wait,
+        extra=messages.FAILURE.extra(fields),
+    )
+
+
+def _failed_end(effects: tuple[Effect, ...]) -> End | None:
+    return next((each for each in effects if isinstance(each, End) and each.exit_code != EX_OK), None)
+
+
+def _target(plan: Plan | None) -> Fields:
+    if plan is None:
+        return {}
+    return {
+        "TORCXD_OS": plan.target.current_os,
+        "TORCXD_NEXT_OS": plan.target.next_os,
+        "TORCXD_BOOT_OS": plan.boot_os,
+        "TORCXD_KUBERNETES": plan.target.kube_version,
+        "TORCXD_DOCKER": plan.docker,
+    }
