@@ -52,7 +52,7 @@ async def ask_cluster(ctx: Context, random: Callable[[], float]) -> Cluster:
     """
     found: dict[str, tuple[str, str]] = {}
     mappings: list[tuple[Mappings, str]] = []
-    async with _api(ctx) as api, trio.open_nursery() as nursery:
+    async with open_api(ctx) as api, trio.open_nursery() as nursery:
 
         async def version() -> None:
             found["version"] = await _kube_version(ctx, api, random)
@@ -69,7 +69,8 @@ async def ask_cluster(ctx: Context, random: Callable[[], float]) -> Cluster:
 
 
 @asynccontextmanager
-async def _api(ctx: Context) -> AsyncIterator[KubeClient | None]:
+async def open_api(ctx: Context) -> AsyncIterator[KubeClient | None]:
+    """A client for the API server while the block runs; None where the node has no credentials for one."""
     access = _access(ctx)
     if access is None:
         log.info("There is no kubeconfig at %s: no API server is asked.", ctx.settings.kubeconfig)
@@ -109,12 +110,13 @@ async def _kube_version(ctx: Context, api: KubeClient | None, random: Callable[[
                 raise
             why = str(error)
             log.warning("The API server does not tell the cluster's version: %s. The installer's is taken.", error)
-    path = ctx.layout.installer / "kubelet.env"
+    # The node's own file is newer than the installer's; before the first bootstrap there is none.
+    path = ctx.kubelet_env if ctx.kubelet_env.exists() else ctx.layout.installer / "kubelet.env"
     try:
         return installer_kube_version(read_env_file(path), str(path)), str(path)
     except TorcxdError as error:
         raise PermanentError(
-            f"the cluster's Kubernetes version cannot be determined: API server: {why}; installer: {error}",
+            f"the cluster's Kubernetes version cannot be determined: API server: {why}; node: {error}",
             hint="set --force-kube-version, or mend one of the two",
         ) from error
 

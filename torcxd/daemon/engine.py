@@ -63,7 +63,7 @@ class Engine:
         self._idle = trio.Event()
         self._idle.set()
         # No buffer: an effect that is cancelled before its event was taken has reported nothing.
-        self._inbox, self._outbox = trio.open_memory_channel[tuple[Event, trio.Event]](0)
+        self._inbox, self._outbox = trio.open_memory_channel[tuple[Event | None, trio.Event]](0)
 
     async def run(self) -> End:
         """Run to the end.
@@ -89,7 +89,7 @@ class Engine:
                 if step.effects:
                     await self._stop_effects()
                     self._start_effects(nursery, step.effects)
-                event, handled = await self._outbox.receive()
+                event, handled = await self._next_event()
                 step = self._lifecycle.step(step.snapshot, event)
         raise AssertionError("the loop ends with End only")
 
@@ -98,6 +98,19 @@ class Engine:
         handled = trio.Event()
         await self._inbox.send((event, handled))
         await handled.wait()
+
+    async def ping(self) -> None:
+        """Return once the loop has come round: the proof, for a watchdog, that it handles events."""
+        handled = trio.Event()
+        await self._inbox.send((None, handled))
+        await handled.wait()
+
+    async def _next_event(self) -> tuple[Event, trio.Event]:
+        while True:
+            event, handled = await self._outbox.receive()
+            if event is not None:
+                return event, handled
+            handled.set()
 
     def _start_effects(self, nursery: trio.Nursery, effects: tuple[Effect, ...]) -> None:
         self._scope, self._idle = trio.CancelScope(), trio.Event()

@@ -22,7 +22,7 @@ from torcxd.dbus.update_engine import Operation, Status, UpdateEngine
 from torcxd.host.os_release import OsRelease, read_os_release
 from torcxd.lifecycle.effects import Gather, VerifyBoot
 from torcxd.lifecycle.events import BootVerified, Gathered, Waiting
-from torcxd.lifecycle.facts import Plan, Target
+from torcxd.lifecycle.facts import OsUpdate, Plan, Target
 from torcxd.sources.update_engine import follow_update
 
 log = logging.getLogger(__name__)
@@ -30,10 +30,16 @@ log = logging.getLogger(__name__)
 
 async def gather(ctx: Context, effect: Gather, report: Report, *, random: Callable[[], float]) -> None:
     """Find out the target and report ``Gathered``."""
-    target = await find_target(
-        ctx, effect.recorded, random=random, upgrade_os=ctx.settings.upgrade_os, prefetch=True, report=report
-    )
     recorded = effect.recorded
+    if effect.os_update is None:
+        target = await find_target(
+            ctx, recorded, random=random, upgrade_os=ctx.settings.upgrade_os, prefetch=True, report=report
+        )
+    else:
+        # A source watches update_engine: what it saw last is what counts.
+        release = read_os_release(ctx.layout.os_release)
+        await report(Waiting(ctx.clock.now(), "the cluster to tell its version and runtime mappings"))
+        target = _target(ctx, release, effect.os_update, await ask_cluster(ctx, random))
     same = recorded is not None and recorded.target.same_as(target)
     running = await inspect(ctx, recorded if same else None)
     await report(Gathered(ctx.clock.now(), target, running))
@@ -93,19 +99,20 @@ async def find_target(
         )
         await asked.wait()
         nursery.cancel_scope.cancel()
-    return _target(ctx, release, next_os, cluster[0])
+    return _target(ctx, release, OsUpdate(next_os, pending=True), cluster[0])
 
 
-def _target(ctx: Context, release: OsRelease, next_os: str | None, cluster: Cluster) -> Target:
+def _target(ctx: Context, release: OsRelease, update: OsUpdate, cluster: Cluster) -> Target:
     return Target(
         board=release.board,
         current_os=release.version,
-        next_os=next_os if next_os != release.version else None,
+        next_os=update.version,
         kube_version=cluster.kube_version,
         kube_source=cluster.kube_source,
         docker_preferences=cluster.docker_preferences,
         mappings_source=cluster.mappings_source,
         stage=not ctx.settings.torcx_skip_setup,
+        next_pending=update.pending or update.version is None,
     )
 
 
@@ -181,7 +188,7 @@ class _Prefetcher:
             self._changed = trio.Event()
             if self._version is None or self._cluster is None:
                 continue
-            target = _target(self._ctx, self._release, self._version, self._cluster)
+            target = _target(self._ctx, self._release, OsUpdate(self._version, pending=False), self._cluster)
             with trio.CancelScope() as self._work:
                 try:
                     async with self._ctx.bucket() as http:

@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torcxd.daemon.addons import fetch, place
+from torcxd.daemon.attending import attend, withhold
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Perform, Report
 from torcxd.daemon.finishing import compare, publish, reboot
 from torcxd.daemon.gathering import gather, verify_boot
-from torcxd.lifecycle.effects import Compare, Effect, Fetch, Gather, Place, Publish, Reboot, VerifyBoot
+from torcxd.lifecycle.effects import (
+    Attend,
+    Compare,
+    Effect,
+    Fetch,
+    Gather,
+    Place,
+    Publish,
+    Reboot,
+    VerifyBoot,
+    Withhold,
+)
 
 
 def performer(ctx: Context, random: Callable[[], float]) -> Perform:
@@ -31,6 +43,10 @@ def performer(ctx: Context, random: Callable[[], float]) -> Perform:
                 await reboot(ctx, effect, report)
             case Publish():
                 await publish(ctx, effect, report)
+            case Attend():
+                await attend(ctx, effect, report)
+            case Withhold():
+                await withhold(ctx, effect)
             case _:
                 raise AssertionError(f"{effect} is for the engine itself")
 

@@ -134,10 +134,12 @@ class ClusterChanged(Event):
 class HookAsked(Event):
     """The update operator's pre-reboot check was seen to be asked for, or not any more.
 
-    :param asked: whether it is asked for now and not yet answered.
+    :param asked: whether it is asked for now.
+    :param answered: whether the success annotation is on the node, whoever put it there and when.
     """
 
     asked: bool
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ class Policy:
     :param attends: the process stays and serves the update operator: it watches update_engine instead of driving it,
         and never asks for a reboot itself (daemon, hook).
     :param ends_when_answered: the process has nothing left to do once the operator is answered (hook).
+    :param ends_when_prepared: nor once the node is prepared, since nobody is to be told (hook without annotation).
     :param retry_for: seconds for which a state's transient failures are retried before the process ends and leaves
         the retrying to its unit; None retries for ever (daemon).
     """
@@ -88,6 +89,7 @@ class Policy:
     retry_for: float | None
     attends: bool = False
     ends_when_answered: bool = False
+    ends_when_prepared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ class Lifecycle:
         if snapshot.boot_id != event.boot_id:
             return self.step(snapshot, Booted(event.at, event.boot_id))
         # What the sources saw is as old as the process that saw it.
-        resumed = replace(snapshot, next_try=None, os_update=None, hook_asked=False)
+        resumed = replace(snapshot, next_try=None, os_update=None, hook_asked=False, hook_answered=False)
         return Step(resumed, None, self._effects(resumed))
 
     def step(self, snapshot: Snapshot, event: Event) -> Step:
@@ -197,7 +199,8 @@ class Lifecycle:
         match event:
             case Booted(boot_id=boot_id):
                 awaits = GUARDS["awaits_boot"](snapshot, event)
-                return replace(snapshot, boot_id=boot_id, verify_boot=awaits, os_update=None, hook_asked=False)
+                unheard = replace(snapshot, os_update=None, hook_asked=False, hook_answered=False)
+                return replace(unheard, boot_id=boot_id, verify_boot=awaits)
             case Gathered(target=target):
                 return replace(snapshot, plan=self._plan(snapshot, target, event))
             case BootVerified(running=running):
@@ -210,10 +213,10 @@ class Lifecycle:
                 return _remember_os_update(snapshot, update)
             case OsUpdateLost():
                 return replace(snapshot, os_update=None)
-            case HookAsked(asked=asked):
-                return replace(snapshot, hook_asked=asked)
+            case HookAsked(asked=asked, answered=answered):
+                return replace(snapshot, hook_asked=asked, hook_answered=answered)
             case HookAnswered():
-                return replace(snapshot, hook_asked=False, hook_answered_at=event.at)
+                return replace(snapshot, hook_answered=True, hook_answered_at=event.at)
             case RebootRequested():
                 assert snapshot.reboot is not None
                 return replace(snapshot, reboot=replace(snapshot.reboot, accepted_at=event.at), failure=None)
@@ -241,6 +244,8 @@ class Lifecycle:
     def _effects(self, snapshot: Snapshot) -> tuple[Effect, ...]:
         name = self.chart.state(snapshot.state).effect
         if self.policy.attends:
+            if self.policy.ends_when_prepared and not unprepared(snapshot):
+                return (End(EX_OK),)
             return _attending_effects(name, snapshot)
         return (_effect(name, snapshot),)
 
@@ -299,7 +304,8 @@ def _attending_effects(name: str, snapshot: Snapshot) -> tuple[Effect, ...]:
     if name in ("reboot", "publish"):
         assert plan is not None
         reason = unprepared(snapshot)
-        return (Attend(plan, answer=snapshot.hook_asked and not reason), *_withheld(snapshot))
+        answer = snapshot.hook_asked and not snapshot.hook_answered and not reason
+        return (Attend(plan, answer), *_withheld(snapshot))
     return (_effect(name, snapshot), *_withheld(snapshot))
 
 

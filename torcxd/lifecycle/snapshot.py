@@ -50,7 +50,8 @@ class Snapshot:
     :param waiting_for, waiting_until: what the effect waits for, for people.
     :param boots: how many boots did not bring what they were for, by :attr:`Plan.key`.
     :param os_update: what update_engine does, as seen by this process; None until its source has reported.
-    :param hook_asked: the update operator waits for the answer to its pre-reboot check.
+    :param hook_asked: the update operator asks for its pre-reboot check.
+    :param hook_answered: the success annotation is on the node.
     :param hook_answered_at: when it was answered last.
     :param transitions: how many there were since the state was first recorded.
     """
@@ -69,6 +70,7 @@ class Snapshot:
     published_at: float | None = None
     os_update: OsUpdate | None = None
     hook_asked: bool = False
+    hook_answered: bool = False
     hook_answered_at: float | None = None
     transitions: int = 0
 

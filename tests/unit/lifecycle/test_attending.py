@@ -52,6 +52,7 @@ COMING = OsUpdate(NEW, pending=False)
 PENDING = OsUpdate(NEW, pending=True)
 FORGOTTEN = OsUpdate(None, pending=True)
 TARGET = Target("amd64-usr", OLD, NEW, "v1.8.4", "the API server", ("17.03",), "a ConfigMap", next_pending=False)
+PENDING_TARGET = replace(TARGET, next_pending=True)
 DIGEST = Digest("sha512", "ab" * 64)
 IMAGE = Image(NEW, "docker", "17.03", DIGEST, ("https://x/y",))
 PLAN = Plan(TARGET, NEW, "17.03", (IMAGE,), resolved=True)
@@ -134,7 +135,9 @@ def test_the_operator_is_answered_only_where_the_set_is_complete(core: Lifecycle
     assert finished.snapshot.state == "reboot-pending"
     assert [each.answer for each in finished.effects if isinstance(each, Attend)] == [True]
     answered = core.step(finished.snapshot, HookAnswered(30))
-    assert (answered.snapshot.hook_asked, answered.snapshot.hook_answered_at) == (False, 30)
+    assert (answered.snapshot.hook_answered, answered.snapshot.hook_answered_at) == (True, 30)
+    seen = core.step(answered.snapshot, HookAsked(31, asked=True, answered=True))
+    assert [each.answer for each in seen.effects if isinstance(each, Attend)] == [False]
 
 
 @pytest.mark.accepts("I3")
@@ -267,3 +270,16 @@ def test_while_update_engine_is_not_heard_nobody_is_answered(core: Lifecycle) ->
     back = core.step(asked.snapshot, OsUpdateSeen(12, NONE))
     finished = core.step(back.snapshot, Gathered(13, QUIET_TARGET, BEFORE))
     assert finished.effects == (Attend(QUIET_PLAN, answer=True),)
+
+
+@pytest.mark.accepts("I3", "A28")
+def test_an_answer_that_was_given_too_early_is_taken_back(core: Lifecycle) -> None:
+    step = run(core, quiet(core), [OsUpdateSeen(10, PENDING), HookAsked(11, asked=True, answered=True), failed(12)])
+    assert [type(each) for each in step.effects] == [RetryAt, Withhold]
+
+
+def test_a_hook_without_an_annotation_ends_once_the_node_is_prepared() -> None:
+    core = Lifecycle(load_chart(), replace(HOOK, ends_when_prepared=True))
+    step = core.start(None, Started(0, "boot-1"))
+    step = run(core, step.snapshot, [OsUpdateSeen(1, PENDING), *stage(replace(PLAN, target=PENDING_TARGET))])
+    assert (step.snapshot.state, step.effects) == ("reboot-pending", (End(0),))

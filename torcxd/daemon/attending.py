@@ -1,0 +1,60 @@
+"""The effects of a process that serves the update operator: answer, withhold, and let kubelet follow the cluster."""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from torcxd.daemon.context import Context
+from torcxd.daemon.engine import Report
+from torcxd.daemon.operator import OperatorDesk
+from torcxd.dbus.systemd1 import Systemd1
+from torcxd.host import files
+from torcxd.host.env_file import installer_kube_version, kubelet_env, read_env_file, render
+from torcxd.lifecycle.effects import Attend, Withhold
+from torcxd.lifecycle.events import HookAnswered
+from torcxd.lifecycle.facts import Plan
+from torcxd.lifecycle.versions import KubeVersion
+
+log = logging.getLogger(__name__)
+
+KUBELET: str = "kubelet.service"
+
+
+async def attend(ctx: Context, effect: Attend, report: Report) -> None:
+    """Answer the operator if that is due, let kubelet.env follow the cluster if that is wanted, then wait for ever."""
+    if effect.answer and await OperatorDesk(ctx).answer():
+        await report(HookAnswered(ctx.clock.now()))
+    if ctx.settings.update_kubelet:
+        await follow_cluster(ctx, effect.plan)
+    await trio.sleep_forever()
+
+
+async def withhold(ctx: Context, effect: Withhold) -> None:
+    """Tell the operator why it has to wait."""
+    await OperatorDesk(ctx).withhold(effect.reason)
+
+
+async def follow_cluster(ctx: Context, plan: Plan) -> None:
+    """Bring kubelet.env to the cluster's version, within Kubernetes' version-skew policy (A30).
+
+    The kubelet must never be newer than the API server. What the API server itself said is by definition not newer;
+    a version from anywhere else may be, and changes nothing. A node that was never bootstrapped is left alone.
+
+    :raises TorcxdError: when the file cannot be read or written, or the kubelet cannot be restarted.
+    """
+    path = ctx.kubelet_env
+    wanted = plan.target.kube_version
+    if plan.target.kube_source != "the API server" or not path.exists():
+        return
+    present = read_env_file(path)
+    running = installer_kube_version(present, str(path))
+    if KubeVersion.parse(running) == KubeVersion.parse(wanted):
+        return
+    await trio.to_thread.run_sync(files.write_atomic, path, render(kubelet_env(present, wanted)))
+    log.info("%s follows the cluster from %s to %s.", path, running, wanted)
+    if ctx.settings.restart_kubelet:
+        async with ctx.system_bus() as bus:
+            await Systemd1(bus).restart_unit(KUBELET)
+        log.info("Restarted %s.", KUBELET)

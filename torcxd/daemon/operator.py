@@ -1,0 +1,126 @@
+"""The update operator's pre-reboot check: answered on the own Node, or withheld with a reason (A26 to A28).
+
+The operator asks by the label ``before-reboot=true`` and waits for an annotation. It may withdraw the question at any
+time, so the answer is patched on the condition that it is still asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from torcxd.daemon.cluster import open_api
+from torcxd.daemon.context import Context
+from torcxd.errors import PermanentError, TorcxdError
+from torcxd.kube.client import KubeClient
+from torcxd.kube.events import EventType, create_event
+from torcxd.kube.nodes import Node, PreconditionFailed, get_node, patch_annotations
+from torcxd.kube.operators import CONTAINER_LINUX, FLATCAR, TRUE, OperatorNames, detect
+from torcxd.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# Beside the success annotation, so that `kubectl describe node` shows why a node waits.
+_REASON_SUFFIX: Final = "-reason"
+# One word for programs, as Kubernetes names the reasons of events.
+EVENT_WITHHELD: Final = "TorcxRebootWithheld"
+EVENT_READY: Final = "TorcxRebootReady"
+
+
+def node_name(settings: Settings, environment: Mapping[str, str]) -> str:
+    """This node's name in the cluster.
+
+    The original's pod got it in ``NODE``; otherwise a kubelet registers under the host name in lower case.
+    """
+    return settings.node_name or environment.get("NODE") or environment.get("NODE_NAME") or socket.gethostname().lower()
+
+
+class OperatorDesk:
+    """Where the operator's questions are read and answered."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.node_name = node_name(ctx.settings, ctx.environment)
+
+    def names(self, node: Node) -> OperatorNames | None:
+        """The names of the operator that looks after *node*; None while neither has left a trace."""
+        configured = {"cluo": CONTAINER_LINUX, "fluo": FLATCAR}.get(self._ctx.settings.update_operator)
+        return configured or detect(node)
+
+    def annotation(self, names: OperatorNames) -> str:
+        """The full name of the success annotation."""
+        name = self._ctx.settings.node_annotation
+        return name if "/" in name else names.prefix + name
+
+    def read(self, node: Node | None) -> tuple[bool, bool]:
+        """Whether the operator asks for the check, and whether the answer is on the node."""
+        names = self.names(node) if node is not None else None
+        if node is None or names is None:
+            return False, False
+        return names.asks(node), node.annotations.get(self.annotation(names)) == TRUE
+
+    async def answer(self) -> bool:
+        """Set the success annotation while it is asked for; returns whether it is there now.
+
+        :raises TorcxdError: when the API server does not take it. A question that was withdrawn meanwhile is no error.
+        """
+        async with self._client() as client:
+            node = await get_node(client, self.node_name)
+            names = self.names(node)
+            if names is None or not names.asks(node):
+                return False
+            annotation = self.annotation(names)
+            try:
+                await patch_annotations(
+                    client,
+                    node,
+                    {annotation: TRUE, annotation + _REASON_SUFFIX: None},
+                    expect_labels={names.before_reboot: TRUE},
+                )
+            except PreconditionFailed as error:
+                log.info("The update operator's check was withdrawn before it was answered: %s.", error)
+                return False
+            log.info("Told the update operator that this node is prepared (%s=true).", annotation)
+            await self._tell(client, node, EVENT_READY, "prepared for the reboot", EventType.NORMAL)
+            return True
+
+    async def withhold(self, reason: str) -> None:
+        """Put the reason on the node, and take back an answer that was given too early. Told once for each reason.
+
+        Failing to do so is logged only: without an answer the operator waits anyway.
+        """
+        try:
+            async with self._client() as client:
+                node = await get_node(client, self.node_name)
+                names = self.names(node)
+                if names is None or not names.asks(node):
+                    return
+                annotation = self.annotation(names)
+                told = node.annotations.get(annotation + _REASON_SUFFIX) == reason
+                if told and node.annotations.get(annotation) != TRUE:
+                    return
+                await patch_annotations(client, node, {annotation: None, annotation + _REASON_SUFFIX: reason})
+                log.warning("The update operator has to wait: %s.", reason)
+                if not told:
+                    await self._tell(client, node, EVENT_WITHHELD, reason, EventType.WARNING)
+        except TorcxdError as error:
+            log.warning("The update operator has to wait (%s), and could not be told why: %s.", reason, error)
+
+    async def _tell(self, client: KubeClient, node: Node, reason: str, message: str, type_: EventType) -> None:
+        try:
+            await create_event(client, node, reason, message, type_, clock=self._ctx.clock)
+        except TorcxdError as error:
+            log.info("No event was made for `kubectl describe node`: %s.", error)
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[KubeClient]:
+        async with open_api(self._ctx) as client:
+            if client is None:
+                raise PermanentError(
+                    f"there is no kubeconfig at {self._ctx.settings.kubeconfig}: the operator cannot be answered",
+                    hint="give --kubeconfig, or run in a pod with a service account",
+                )
+            yield client

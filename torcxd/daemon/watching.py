@@ -1,0 +1,106 @@
+"""The daemon's sources: what turns update_engine, the API server and the clock into events for the core."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import trio
+
+from torcxd.daemon.cluster import CONFIG_MAP, open_api
+from torcxd.daemon.context import Context
+from torcxd.daemon.engine import Report
+from torcxd.daemon.operator import OperatorDesk
+from torcxd.dbus.update_engine import UpdateEngine
+from torcxd.errors import TorcxdError, TransientError
+from torcxd.kube.client import KubeClient
+from torcxd.kube.reflector import SourceHealth, follow
+from torcxd.kube.watch import watched_config_map, watched_node
+from torcxd.lifecycle.events import ClusterChanged, HookAsked, OsUpdateLost, OsUpdateSeen
+from torcxd.lifecycle.facts import OsUpdate
+from torcxd.sources.health import HealthBoard
+from torcxd.sources.os_update import watch_os_update
+
+Source = Callable[[], Awaitable[None]]
+
+
+class Watch:
+    """The sources of one process, each to be kept running by :func:`torcxd.sources.supervisor.keep_running`."""
+
+    def __init__(self, ctx: Context, report: Report, health: HealthBoard, random: Callable[[], float]) -> None:
+        self._ctx = ctx
+        self._report = report
+        self._health = health
+        self._random = random
+
+    def hook_sources(self) -> Mapping[str, Source]:
+        """What the one-shot hook needs."""
+        return {"update_engine": self.update_engine, "node": self.node}
+
+    def daemon_sources(self) -> Mapping[str, Source]:
+        """What the daemon needs. A forced Kubernetes version makes the API server's of no interest (A7)."""
+        sources = {**self.hook_sources(), "mappings": self.mappings}
+        if not self._ctx.settings.force_kube_version:
+            sources["version"] = self.version
+        return sources
+
+    async def update_engine(self) -> None:
+        """Report what update_engine is about to install, and when that is not known any more."""
+
+        async def changed(update: OsUpdate) -> None:
+            await self._report(OsUpdateSeen(self._ctx.clock.now(), update))
+
+        try:
+            async with self._ctx.system_bus() as bus:
+                await watch_os_update(UpdateEngine(bus), changed, lambda: self._health.up("update_engine"))
+        except TorcxdError:
+            await self._report(OsUpdateLost(self._ctx.clock.now()))
+            raise
+
+    async def node(self) -> None:
+        """Report when the update operator asks for the pre-reboot check, and when it does so no more."""
+        desk = OperatorDesk(self._ctx)
+        last: tuple[bool, bool] | None = None
+        async with open_api(self._ctx) as client:
+            source = watched_node(self._needed(client), desk.node_name)
+            async with follow(source, self._listener("node"), random=self._random) as nodes:
+                async for node in nodes:
+                    seen = desk.read(node)
+                    if seen != last:
+                        last = seen
+                        asked, answered = seen
+                        await self._report(HookAsked(self._ctx.clock.now(), asked, answered))
+
+    async def mappings(self) -> None:
+        """Report when the cluster's runtime mappings change."""
+        async with open_api(self._ctx) as client:
+            source = watched_config_map(self._needed(client), self._ctx.settings.mappings_namespace, CONFIG_MAP)
+            async with follow(source, self._listener("mappings"), random=self._random) as states:
+                # The first state is the one that gathering reads for itself.
+                await anext(states)
+                async for _ in states:
+                    await self._report(ClusterChanged(self._ctx.clock.now(), None))
+
+    async def version(self) -> None:
+        """Report when the API server's version changes."""
+        async with open_api(self._ctx) as client:
+            needed = self._needed(client)
+            while True:
+                version = await needed.version()
+                self._health.up("version")
+                await self._report(ClusterChanged(self._ctx.clock.now(), version))
+                # A fifth of jitter keeps a cluster's nodes from asking together.
+                await trio.sleep(self._ctx.settings.version_interval * (0.9 + 0.2 * self._random()))
+
+    def _needed(self, client: KubeClient | None) -> KubeClient:
+        if client is None:
+            raise TransientError(f"there is no kubeconfig at {self._ctx.settings.kubeconfig}")
+        return client
+
+    def _listener(self, name: str) -> SourceHealth:
+        def hear(ok: bool, detail: str) -> None:
+            if ok:
+                self._health.up(name)
+            else:
+                self._health.down(name, detail)
+
+        return hear
