@@ -120,6 +120,11 @@ class Layout:
         """gpg's home directory for the imported keyring; private (0700)."""
         return self.state_directory / "gnupg"
 
+    @property
+    def sources_file(self) -> Path:
+        """How the daemon's sources are; of no use after a boot, so it lies in /run."""
+        return self.at("/run/torcxd/sources.json")
+
     def configuration(self) -> tuple[Path, ...]:
         """Configuration directories, the strongest last."""
         return (self.at("/usr/lib/torcxd"), self.at("/etc/torcxd"))
