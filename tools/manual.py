@@ -61,7 +61,7 @@ What failed may pass: try again.
 Not permitted: run it as root.
 .TP
 .B 78
-The configuration is wrong. The unit is not restarted; mend it and start the unit again.
+The configuration is wrong: mend it.
 .TP
 .B 128 and more
 Ended by that signal, after what was in progress was recorded."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from tools.manual import commands
+from torcxd.cli.parser import build
 from torcxd.settings import OPTIONS, Option
 
 PAGE: Final = Path(__file__).parent.parent / "docs/configuration.md"
 # What stands between these two lines is generated.
-BEGIN: Final = "<!-- The rest of this section is written by tools/reference.py. -->\n"
+BEGIN: Final = "<!-- The rest of this section is written by `make docs` (tools/reference.py). -->\n"
 END: Final = "<!-- End of the generated part. -->\n"
 
 
@@ -20,16 +22,19 @@ def reference() -> str:
 
 def _section(option: Option) -> str:
     default = _default(option)
+    there = [name for name in commands(build()) if name in option.commands]
     lines = [
         f"### {option.name}",
         "",
         f"{option.help[0].upper()}{option.help[1:]}.",
+        *([] if there else ["", "No command that is there yet uses it."]),
         "",
         "| | |",
         "|---|---|",
         f"| flag | `{option.flag}={option.metavar}` |",
         f"| variable | `{option.variable}` |",
         f"| key | `{option.name}` |",
+        *([f"| for | `{'`, `'.join(there)}` |"] if there else []),
         f"| default | {f'`{default}`' if default else 'none'} |",
     ]
     if option.empty_is_default:
