@@ -54,8 +54,8 @@ diagrams: $(VENV)/.development ## draw the states anew, in states/ and README.md
 
 .PHONY: docs
 docs: diagrams ## write man pages, shell completion and the reference of the settings anew
-	@$(BIN)/python tools/manual.py
-	@$(BIN)/python tools/reference.py
+	@$(BIN)/python -m tools.manual
+	@$(BIN)/python -m tools.reference
 
 .PHONY: wheel
 wheel: $(VENV)/.development ## build the wheel into dist/
