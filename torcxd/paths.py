@@ -43,6 +43,11 @@ class Layout:
         return self.at("/run/systemd/system")
 
     @property
+    def journal_socket(self) -> Path:
+        """Where the journal takes structured entries; systemd-journald.service(8)."""
+        return self.at("/run/systemd/journal/socket")
+
+    @property
     def docker_data(self) -> Path:
         return self.at("/var/lib/docker")
 

@@ -14,8 +14,10 @@ from torcxd.charts import load_chart
 from torcxd.cli.output import fail
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Engine
+from torcxd.daemon.journal_observer import JournalObserver
 from torcxd.daemon.lock import only_instance
 from torcxd.daemon.narrator import Narrator
+from torcxd.daemon.observers import Observers
 from torcxd.daemon.perform import performer
 from torcxd.daemon.progress import LiveLine, Silent
 from torcxd.daemon.statefile import StateFile
@@ -50,7 +52,7 @@ def bootstrap(settings: Settings, layout: Layout) -> int:
         boot_id=read_boot_id(layout.boot_id),
         clock=context.clock,
         random=random.random,
-        observer=Narrator(context),
+        observer=Observers(Narrator(context), JournalObserver()),
     )
     with only_instance(layout):
         try:

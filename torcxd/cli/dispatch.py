@@ -79,7 +79,7 @@ def read_settings(
 
 def _settings(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None = None) -> Settings:
     settings = read_settings(arguments, os.environ, defaults)
-    set_up_logging(settings.verbose)
+    set_up_logging(settings.verbose, Layout(Path(arguments.root)).journal_socket)
     return settings
 
 

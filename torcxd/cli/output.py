@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Final
 
 from torcxd.cli.style import RED, YELLOW, dim, paint
@@ -22,12 +23,21 @@ def fail(message: str, hint: str, exit_code: int) -> int:
     return exit_code
 
 
-def set_up_logging(level: str) -> None:
-    """Log to standard error: plain lines on a terminal, with sd-daemon(3) priorities for the journal."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JournalLines() if _speaks_to_journal() else _TerminalLines())
+def set_up_logging(level: str, journal_socket: Path) -> None:
+    """Log to standard error: plain lines on a terminal, with sd-daemon(3) priorities for the journal.
+
+    Where the journal listens at *journal_socket*, records with fields become structured entries, and all of them do
+    when standard error ends in the journal anyway.
+    """
+    # Only commands that log need them, and `status` is not one of these.
+    from torcxd.host.journal import Journal
+    from torcxd.host.journal_handler import JournalHandler
+
+    in_journal = _speaks_to_journal()
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(_JournalLines() if in_journal else _TerminalLines())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [JournalHandler(Journal(journal_socket), "torcxd", lines, replaces_lines=in_journal)]
     root.setLevel(level.upper())
     # gnupg logs each line that gpg prints at debug level, twice.
     logging.getLogger("gnupg").setLevel(logging.WARNING)

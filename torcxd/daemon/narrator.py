@@ -1,12 +1,14 @@
-"""Tells of each step in the log: what happened, why, and what comes next."""
+"""Tells of each step in the log: what it is about, and what is waited for.
+
+The transitions and failures themselves are told by :mod:`torcxd.daemon.journal_observer`, with fields for programs.
+"""
 
 from __future__ import annotations
 
 import logging
 
 from torcxd.daemon.context import Context
-from torcxd.lifecycle.effects import End
-from torcxd.lifecycle.events import Event, Failed, Gathered, Resolved, Waiting
+from torcxd.lifecycle.events import Event, Gathered, Resolved, Waiting
 from torcxd.lifecycle.facts import Plan
 from torcxd.lifecycle.machine import Step
 from torcxd.lifecycle.plan import FIRST_WITH_ADDONS, has_addons
@@ -35,20 +37,6 @@ class Narrator:
             log.info("Set: %s.", describe_set(event.plan))
         if isinstance(event, Waiting):
             log.info("Waiting for %s.", event.reason)
-        if isinstance(event, Failed) and not any(isinstance(each, End) for each in step.effects):
-            failure, next_try = step.snapshot.failure, step.snapshot.next_try
-            assert failure is not None
-            assert next_try is not None
-            log.warning(
-                "%s failed (attempt %d): %s%s; next try in %.0f s.",
-                step.snapshot.state.capitalize(),
-                failure.attempts,
-                event.message,
-                f" ({event.hint})" if event.hint else "",
-                next_try - event.at,
-            )
-        if step.move is not None:
-            log.info("%s → %s: %s.", step.move.source, step.move.dest, step.move.because)
 
 
 def _without_addons(plan: Plan) -> list[str]:
