@@ -17,8 +17,9 @@ OUTPUT ?=
 
 # Programs that have to be there, and the Debian packages that bring them. The demo runs a private D-Bus and checks
 # signatures; the tests boot Debian in systemd-nspawn besides.
-DEMO_TOOLS := dbus-daemon:dbus gpg:gnupg
-TEST_TOOLS := $(DEMO_TOOLS) systemd-nspawn:systemd-container mmdebstrap:mmdebstrap journalctl:systemd curl:curl
+DEMO_TOOLS := dbus-daemon:dbus gpg:gnupg gpg-agent:gpg-agent
+TEST_TOOLS := $(DEMO_TOOLS) systemd-nspawn:systemd-container mmdebstrap:mmdebstrap journalctl:systemd \
+    gpgv:gpgv openssl:openssl curl:curl groff:groff-base zsh:zsh
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
