@@ -107,7 +107,7 @@ class Bench:
         is ended as systemd does on the way down.
         """
         asked = self.box.reboot_asked
-        every = ("--api-retry-for=0.2s", *self.box.flags, *flags)
+        every = ("--api-retry-for=0.5s", *self.box.flags, *flags)
         async with (
             self.start("bootstrap", *every, adversary=adversary, entry=entry, environment=environment) as process,
             trio.open_nursery() as nursery,

@@ -118,7 +118,8 @@ class ForkServer:
         (out, out_end), (err, err_end) = os.pipe(), os.pipe()
         data = json.dumps(request).encode() + b"\n"
         sent = socket.send_fds(connection, [data], [out_end, err_end])
-        connection.sendall(data[sent:])
+        if sent < len(data):
+            connection.sendall(data[sent:])
         os.close(out_end)
         os.close(err_end)
         return connection, out, err
