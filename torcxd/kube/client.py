@@ -1,10 +1,4 @@
-"""The few calls to the Kubernetes API that torcxd makes, on the project's own HTTP client.
-
-Answers are judged by who can have given them. What no API server says by itself (HTML with status 200, half a JSON)
-came from something before it, a balancer without a backend or a connection cut by a proxy, and passes: transient. A
-JSON object of the wrong shape is what the server at that address does say: permanent. So are 401, 403 and 404, which
-hold until somebody changes credentials, RBAC or the address.
-"""
+"""Requests to the Kubernetes API on the project's own HTTP client; the answers are judged in :mod:`.answers`."""
 
 from __future__ import annotations
 
@@ -12,23 +6,29 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import trio
 
-from torcxd.errors import EX_DATAERR, PermanentError, TransientError
-from torcxd.http import HttpClient, HttpError, Proxies, Response, Timeouts, raise_for_status, redact
+from torcxd.errors import PermanentError
+from torcxd.http import HttpClient, Proxies, Response, StreamedResponse, Timeouts, redact
 from torcxd.kube.access import ClusterAccess
+from torcxd.kube.answers import check_status, read_object, wrong_shape
 from torcxd.lifecycle.versions import KubeVersion
 
-# What an API server takes as the body of a request is at most 3 MiB, so no object is larger.
-_LARGEST: Final = 3 * 1024 * 1024
-# So much of what the server says goes into an error; its messages are one sentence.
-_LONGEST_MESSAGE: Final = 300
+# What an API server takes as the body of a request is at most 3 MiB, but what it says of an object can be more: it adds
+# who owns which field, and a string of control characters grows sixfold in JSON.
+LARGEST: Final = 16 * 1024 * 1024
+# A Status object is a sentence or two and some causes; the rest of a longer answer says nothing that would be shown.
+_LARGEST_STATUS: Final = 64 * 1024
 
 
 class KubeClient:
     """One cluster's API.
+
+    Every request reads the credentials anew, since tokens are renewed in place. The methods raise
+    :class:`TorcxdError`: transient where the server cannot be reached or is not well, permanent where it refuses, or
+    what answers is no API server. *rule* is the RBAC rule that allows the request, for the hint of a refusal.
 
     :param access: the server and the credentials.
     :param http: made for *access*: with its authorities, client certificate and proxy. See :func:`open_client`.
@@ -39,89 +39,85 @@ class KubeClient:
         self._http = http
 
     async def version(self) -> str:
-        """The cluster's version as its ``/version`` says, e.g. ``"v1.8.4+coreos.0"``.
-
-        :raises TorcxdError: transient: the server cannot be reached or is not well; permanent: it refuses, or what
-            answers is no API server.
-        """
+        """The cluster's version as its ``/version`` says, e.g. ``"v1.8.4+coreos.0"``."""
         rule = 'a ClusterRole with nonResourceURLs ["/version"] and verbs ["get"]'
-        document, url = await self._get("/version", rule)
+        document = await self.get("/version", rule)
         version = document.get("gitVersion")
         try:
             if not isinstance(version, str):
                 raise ValueError("it is missing, or is no text")
             KubeVersion.parse(version)
         except ValueError as error:
-            raise self._wrong_shape(url, f"gitVersion: {error}") from error
+            raise self.wrong_shape("/version", f"gitVersion: {error}") from error
         return version
 
     async def config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         """The ``data`` of a ConfigMap; empty if it has none.
 
-        :raises TorcxdError: as :meth:`version`; permanent, with status 404, where there is no such ConfigMap.
+        :raises TorcxdError: permanent, with status 404, where there is no such ConfigMap.
         """
         rule = (
             f'a Role in the namespace {namespace} with apiGroups [""], resources ["configmaps"], '
             f'resourceNames ["{name}"] and verbs ["get"]'
         )
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/configmaps/{quote(name, safe='')}"
-        document, url = await self._get(path, rule)
+        document = await self.get(path, rule)
         if document.get("kind") != "ConfigMap":
-            raise self._wrong_shape(url, "its kind is not ConfigMap")
-        data = document.get("data") or {}
-        if not isinstance(data, dict) or not all(isinstance(each, str) for each in data.values()):
-            raise self._wrong_shape(url, "its data is not a mapping of texts")
-        return data
+            raise self.wrong_shape(path, "its kind is not ConfigMap")
+        try:
+            return config_map_data(document)
+        except ValueError as error:
+            raise self.wrong_shape(path, str(error)) from error
 
-    async def _get(self, path: str, rule: str) -> tuple[dict[str, Any], str]:
-        """The JSON object at *path*, and its URL for messages.
+    async def get(self, path: str, rule: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The JSON object at *path*."""
+        response = await self._http.get(self._url(path, query), headers=await self._headers(), max_bytes=LARGEST)
+        return self.read(response, rule)
 
-        :param rule: the RBAC rule that allows this, for the hint.
+    async def send(self, method: str, path: str, document: Any, content_type: str = "application/json") -> Response:
+        """Send *document* as JSON. The answer is returned whatever its status; see :meth:`read`.
+
+        Cancellation closes the connection; whether the server acted on the request is then unknown.
         """
+        return await self._http.request(
+            method,
+            self._url(path),
+            headers={**await self._headers(), "Content-Type": content_type},
+            body=json.dumps(document).encode(),
+            max_bytes=LARGEST,
+            # A redirected POST or PATCH would arrive as a GET (RFC 9110, section 15.4).
+            follow_redirects=False,
+        )
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, rule: str, query: Mapping[str, str], stall: float
+    ) -> AsyncIterator[StreamedResponse]:
+        """A good answer to a GET whose body is read as it arrives, for a watch.
+
+        :param stall: seconds to wait for the next piece of the body.
+        """
+        async with self._http.stream("GET", self._url(path, query), headers=await self._headers(), stall=stall) as body:
+            if body.status >= 400:
+                check_status(await _whole(body), rule, self._access.where)
+            yield body
+
+    def read(self, response: Response, rule: str) -> dict[str, Any]:
+        """The JSON object in *response*, if it is a good one."""
+        check_status(response, rule, self._access.where)
+        return read_object(response, self._access.where)
+
+    def wrong_shape(self, path: str, what: str) -> PermanentError:
+        """The error for an answer from *path* that is JSON, but not what was asked for."""
+        return wrong_shape(redact(self._url(path)), what, self._access.where)
+
+    def _url(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        return f"{self._access.server}{path}{f'?{urlencode(query)}' if query else ''}"
+
+    async def _headers(self) -> dict[str, str]:
         # Worker thread: the token file may lie on a volume that hangs.
         credentials = await trio.to_thread.run_sync(self._access.headers, abandon_on_cancel=True)
-        response = await self._http.get(
-            f"{self._access.server}{path}",
-            headers={"Accept": "application/json", **credentials},
-            max_bytes=_LARGEST,
-        )
-        self._raise_for_status(response, rule)
-        url = redact(response.url)
-        document = _json(response.body)
-        if document is None:
-            raise TransientError(
-                f"{url}: the answer is not JSON, or half of it ({_content_type(response)}, {len(response.body)} bytes)",
-                hint=f"if this stays so, something else than the API server answers: check the server URL in "
-                f"{self._access.where}",
-            )
-        if not isinstance(document, dict):
-            raise self._wrong_shape(url, "not an object")
-        return document, url
-
-    def _raise_for_status(self, response: Response, rule: str) -> None:
-        try:
-            raise_for_status(response)
-        except HttpError as error:
-            raise HttpError(
-                f"the API server answered with status {response.status}{_said(response)}",
-                reason=error.reason,
-                kind=error.kind,
-                url=error.url,
-                hint={
-                    401: f"renew the credentials in {self._access.where}",
-                    403: f"it takes {rule}, bound to this user",
-                    404: f"create it, or check the server URL in {self._access.where}",
-                }.get(response.status, ""),
-                status=error.status,
-                retry_after=error.retry_after,
-            ) from error
-
-    def _wrong_shape(self, url: str, what: str) -> PermanentError:
-        return PermanentError(
-            f"{url}: the answer is not what an API server says: {what}",
-            hint=f"check the server URL in {self._access.where}",
-            exit_code=EX_DATAERR,
-        )
+        return {"Accept": "application/json", **credentials}
 
 
 @asynccontextmanager
@@ -146,22 +142,22 @@ async def open_client(
             await http.aclose()
 
 
-def _json(body: bytes) -> Any:
-    """The document in *body*, or None where it is none."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+def config_map_data(document: Mapping[str, Any]) -> Mapping[str, str]:
+    """The ``data`` of the ConfigMap in *document*; empty if it has none.
+
+    :raises ValueError: it is of the wrong shape.
+    """
+    data = document.get("data") or {}
+    if not isinstance(data, dict) or not all(isinstance(each, str) for each in data.values()):
+        raise ValueError("its data is not a mapping of texts")
+    return data
 
 
-def _content_type(response: Response) -> str:
-    return ascii(response.headers.get("content-type", "no content type")[:100])
-
-
-def _said(response: Response) -> str:
-    """What the answer says about itself, if it is an API server's ``Status`` object."""
-    status = _json(response.body)
-    if not isinstance(status, dict) or status.get("kind") != "Status":
-        return f", and not in the words of one ({_content_type(response)})"
-    message = str(status.get("message") or status.get("reason") or "no message")
-    return f": {''.join(each if each.isprintable() else '?' for each in message[:_LONGEST_MESSAGE])}"
+async def _whole(body: StreamedResponse) -> Response:
+    """An error's answer, as far as it is of interest."""
+    content = bytearray()
+    async for piece in body:
+        content += piece
+        if len(content) > _LARGEST_STATUS:
+            break
+    return Response(body.status, body.headers, bytes(content), body.url)

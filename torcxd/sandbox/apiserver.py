@@ -9,55 +9,39 @@ from __future__ import annotations
 
 import base64
 import json
-import re
-import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 import yaml
 
-from torcxd.sandbox.http_faults import Ending, cut_short, endless_body, send_then
+from torcxd.sandbox import apiserver_patch
+from torcxd.sandbox.apiserver_answers import PATH, USER, VERBS, forbidden, json_answer, status_answer
+from torcxd.sandbox.apiserver_faults import LOST_ANSWERS, Fault, faulty
+from torcxd.sandbox.apiserver_objects import KINDS, ObjectKey, ObjectStore
+from torcxd.sandbox.apiserver_patch import PatchRefused, apply_json_patch, apply_merge_patch
+from torcxd.sandbox.apiserver_watch import Watches
 from torcxd.sandbox.http_server import RawBehaviour, Request, Response, Server, serve
 from torcxd.sandbox.tls import Authority
 
+__all__ = ["USER", "ApiServer", "Fault", "ObjectKey"]
+
 DEFAULT_VERSION: Final = "v1.8.4+coreos.0"
-# The identity of a kubelet, by which the node authorizer knows it.
-USER: Final = "system:node:node-1"
 
-_OBJECT: Final = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/(?P<resource>[^/]+)/(?P<name>[^/]+)")
-_HTML: Final = b"<html><head><title>502</title></head><body>no healthy upstream</body></html>\n"
-
-
-class Fault(StrEnum):
-    """What a request gets instead of its answer."""
-
-    HANG = "hang"
-    RESET = "reset"
-    UNAUTHORIZED = "401"
-    FORBIDDEN = "403"
-    NOT_FOUND = "404"
-    TOO_MANY = "429"
-    INTERNAL = "500"
-    UNAVAILABLE = "503"
-    HTML = "html"
-    HTML_ERROR = "html-502"
-    HALF_JSON = "half-json"
-    CUT_SHORT = "cut-short"
-    WRONG_SHAPE = "wrong-shape"
-    ENDLESS = "endless"
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectKey:
-    """Where an object is: ``("configmaps", "tectonic-system", "tectonic-torcx-runtime-mappings")``."""
-
-    resource: str
-    namespace: str
-    name: str
+_SELECTED: Final = "metadata.name="
+# A kubelet's node before its first heartbeat, as the API server fills it in.
+_NODE_SPEC: Final = {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]}
+_NODE_STATUS: Final = {
+    "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+    "nodeInfo": dict.fromkeys(
+        (
+            *("machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion"),
+            *("kubeletVersion", "kubeProxyVersion", "operatingSystem", "architecture"),
+        ),
+        "",
+    ),
+}
 
 
 class ApiServer:
@@ -65,7 +49,9 @@ class ApiServer:
 
     :param version: what ``/version`` says.
     :param token: the bearer token that is accepted; None where a client certificate is what counts.
-    :ivar objects: all objects, complete with metadata.
+    :ivar store: all objects, complete with metadata, and their changes.
+    :ivar watches: the running watches, and how the next ones go wrong.
+    :ivar forbidden: verbs and resources that nobody may use: ``("create", "events")``.
     :ivar fault: what every request gets, None for its answer.
     :ivar faults: what the next requests get, one each, before :attr:`fault` counts.
     """
@@ -73,41 +59,44 @@ class ApiServer:
     def __init__(self, *, version: str = DEFAULT_VERSION, token: str | None = None) -> None:
         self.version = version
         self.token = token
-        self.objects: dict[ObjectKey, dict[str, Any]] = {}
+        self.store = ObjectStore()
+        self.watches = Watches(self.store)
+        self.forbidden: set[tuple[str, str]] = set()
         self.fault: Fault | None = None
         self.faults: deque[Fault] = deque()
         self._authority = Authority()
         self._client = self._authority.client_certificate(USER)
-        self._revision = 0
 
     def put_config_map(self, namespace: str, name: str, data: Mapping[str, str]) -> None:
         """Create or replace a ConfigMap."""
-        self._revision += 1
-        key = ObjectKey("configmaps", namespace, name)
-        owned: dict[str, Any] = {f"f:{each}": {} for each in data}
-        self.objects[key] = {
-            "kind": "ConfigMap",
-            "apiVersion": "v1",
-            "metadata": {
-                "name": name,
-                "namespace": namespace,
-                # A real one is random; this one is the same in each run.
-                "uid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{namespace}/{name}")),
-                "resourceVersion": str(self._revision),
-                "creationTimestamp": "2017-12-06T00:00:00Z",
-                "managedFields": [
-                    {
-                        "manager": "kubectl-create",
-                        "operation": "Update",
-                        "apiVersion": "v1",
-                        "time": "2017-12-06T00:00:00Z",
-                        "fieldsType": "FieldsV1",
-                        "fieldsV1": {"f:data": {".": {}, **owned}},
-                    }
-                ],
-            },
-            "data": dict(data),
-        }
+        self.store.put(ObjectKey("configmaps", namespace, name), {"data": dict(data)})
+
+    def put_node(
+        self, name: str, *, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None
+    ) -> None:
+        """Create a node, or replace its labels and annotations."""
+        metadata = {"labels": dict(labels or {}), "annotations": dict(annotations or {})}
+        self.store.put(_node_key(name), {"metadata": metadata, "spec": _NODE_SPEC, "status": _NODE_STATUS})
+
+    def patch_node(
+        self,
+        name: str,
+        *,
+        labels: Mapping[str, str | None] | None = None,
+        annotations: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Change some of a node's labels and annotations, None removes; without a difference nothing happens."""
+        patch = {"metadata": {"labels": labels or {}, "annotations": annotations or {}}}
+        key = _node_key(name)
+        self.store.put(key, apply_merge_patch(self.store.objects[key], patch), "update-operator")
+
+    def node(self, name: str) -> dict[str, Any]:
+        """A node as it is now. :raises KeyError: there is none."""
+        return self.store.objects[_node_key(name)]
+
+    def events(self) -> list[dict[str, Any]]:
+        """The events, in order of creation."""
+        return self.store.select("events", "default", None)
 
     @asynccontextmanager
     async def serve(self, port: int = 0) -> AsyncIterator[Server]:
@@ -154,26 +143,106 @@ class ApiServer:
 
     async def _handle(self, request: Request) -> Response | RawBehaviour:
         fault = self.faults.popleft() if self.faults else self.fault
-        answer = self._answer(request)
-        return _faulty(fault, request, answer) if fault else answer
+        if fault is None:
+            return self._answer(request)
+        lost = self._answer(request) if request.method == "GET" or fault in LOST_ANSWERS else Response()
+        return faulty(fault, request, lost)
 
-    def _answer(self, request: Request) -> Response:
+    def _answer(self, request: Request) -> Response | RawBehaviour:
         if self.token is not None and request.headers.get("authorization") != f"Bearer {self.token}":
-            return _status(401, "Unauthorized", "Unauthorized")
-        if request.method != "GET":
-            return _status(
-                405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
-            )
-        if request.path == "/version":
-            return _json(200, _version(self.version))
-        match = _OBJECT.fullmatch(request.path)
+            return status_answer(401, "Unauthorized", "Unauthorized")
+        if request.path == "/version" and request.method == "GET":
+            return json_answer(200, _version(self.version))
+        match = PATH.fullmatch(request.path)
         if match is None:
-            return _status(404, "NotFound", "the server could not find the requested resource", {})
-        key = ObjectKey(match["resource"], match["namespace"], match["name"])
-        if key not in self.objects:
-            details = {"name": key.name, "kind": key.resource}
-            return _status(404, "NotFound", f'{key.resource} "{key.name}" not found', details)
-        return _json(200, self.objects[key])
+            return status_answer(404, "NotFound", "the server could not find the requested resource", {})
+        resource, namespace, name = match["cluster"] or match["resource"], match["namespace"] or "", match["name"]
+        if (VERBS.get(request.method, ""), resource) in self.forbidden:
+            return forbidden(request)
+        match request.method, name:
+            case "GET", None:
+                return self._collection(resource, namespace, request.query)
+            case "POST", None:
+                return self._create(resource, namespace, request)
+            case "GET" | "PATCH" | "DELETE", str():
+                return self._object(ObjectKey(resource, namespace, name), request)
+        return status_answer(
+            405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
+        )
+
+    def _collection(self, resource: str, namespace: str, query: Mapping[str, str]) -> Response | RawBehaviour:
+        selector = query.get("fieldSelector", "")
+        if selector and not selector.startswith(_SELECTED):
+            return status_answer(400, "BadRequest", f'field label not supported: "{selector}"')
+        name = selector.removeprefix(_SELECTED) or None
+        if query.get("watch") in {"1", "true"}:
+            return self.watches.answer(resource, namespace, name, query)
+        # Items have no kind of their own.
+        items = [
+            {field: each for field, each in found.items() if field not in {"kind", "apiVersion"}}
+            for found in self.store.select(resource, namespace, name)
+        ]
+        metadata = {"resourceVersion": str(self.store.revision)}
+        return json_answer(
+            200, {"kind": f"{KINDS[resource]}List", "apiVersion": "v1", "metadata": metadata, "items": items}
+        )
+
+    def _create(self, resource: str, namespace: str, request: Request) -> Response:
+        document = json.loads(request.body)
+        metadata = document["metadata"]
+        # A real one adds five random letters; these say which in order it was.
+        name = metadata.get("name") or f"{metadata['generateName']}{self.store.revision:05}"
+        key = ObjectKey(resource, namespace, name)
+        if key in self.store.objects:
+            details = {"name": name, "kind": resource}
+            return status_answer(409, "AlreadyExists", f'{resource} "{name}" already exists', details)
+        if resource == "nodes":
+            document = {**document, "spec": _NODE_SPEC, "status": _NODE_STATUS}
+        elif resource == "events":
+            document = {**document, "eventTime": None, "reportingComponent": "", "reportingInstance": ""}
+        return json_answer(201, self.store.put(key, document, _manager(request)))
+
+    def _object(self, key: ObjectKey, request: Request) -> Response:
+        details = {"name": key.name, "kind": key.resource}
+        if key not in self.store.objects:
+            return status_answer(404, "NotFound", f'{key.resource} "{key.name}" not found', details)
+        if request.method == "GET":
+            return json_answer(200, self.store.objects[key])
+        if request.method == "DELETE":
+            self.store.delete(key)
+            success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+            return json_answer(200, success)
+        old = self.store.objects[key]
+        patch = json.loads(request.body)
+        match request.headers.get("content-type"):
+            case apiserver_patch.JSON_PATCH:
+                try:
+                    new = apply_json_patch(old, patch)
+                except PatchRefused:
+                    message = "the server rejected our request due to an error in our request"
+                    return status_answer(422, "Invalid", message, {})
+            case apiserver_patch.MERGE_PATCH:
+                new = apply_merge_patch(old, patch)
+            case other:
+                return status_answer(
+                    415, "UnsupportedMediaType", f"the body of the request was in an unknown format: {other}"
+                )
+        if new["metadata"].get("resourceVersion") != old["metadata"]["resourceVersion"]:
+            message = (
+                f'Operation cannot be fulfilled on {key.resource} "{key.name}": the object has been modified; '
+                "please apply your changes to the latest version and try again"
+            )
+            return status_answer(409, "Conflict", message, details)
+        return json_answer(200, self.store.put(key, new, _manager(request)))
+
+
+def _node_key(name: str) -> ObjectKey:
+    return ObjectKey("nodes", "", name)
+
+
+def _manager(request: Request) -> str:
+    """Who writes, for ``managedFields``: as the real one does, from the User-Agent."""
+    return request.headers.get("user-agent", "unknown").partition("/")[0]
 
 
 def _version(version: str) -> dict[str, str]:
@@ -189,63 +258,3 @@ def _version(version: str) -> dict[str, str]:
         "compiler": "gc",
         "platform": "linux/amd64",
     }
-
-
-def _json(status: int, value: Any, headers: Mapping[str, str] | None = None) -> Response:
-    common = {"Cache-Control": "no-cache, private", "Content-Type": "application/json", **(headers or {})}
-    return Response(status, common, json.dumps(value, indent=2).encode())
-
-
-def _status(code: int, reason: str, message: str, details: Mapping[str, Any] | None = None) -> Response:
-    """A ``Status`` object; *details* None leaves them out, as for 401."""
-    status = {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "reason": reason,
-        **({} if details is None else {"details": details}),
-        "code": code,
-    }
-    return _json(code, status, {"X-Content-Type-Options": "nosniff"} if code == 403 else None)
-
-
-def _forbidden(request: Request) -> Response:
-    match = _OBJECT.fullmatch(request.path)
-    if match is None:
-        return _status(403, "Forbidden", f'forbidden: User "{USER}" cannot get path "{request.path}"', {})
-    resource, name, namespace = match["resource"], match["name"], match["namespace"]
-    message = (
-        f'{resource} "{name}" is forbidden: User "{USER}" cannot get resource "{resource}" in API group "" '
-        f'in the namespace "{namespace}"'
-    )
-    return _status(403, "Forbidden", message, {"name": name, "kind": resource})
-
-
-def _faulty(fault: Fault, request: Request, answer: Response) -> Response | RawBehaviour:
-    """What *request* gets instead of *answer*."""
-    body = answer.body if isinstance(answer.body, bytes) else b""
-    half = body[: len(body) // 2]
-    answers: dict[Fault, Response | RawBehaviour] = {
-        Fault.HANG: send_then(b"", Ending.STALL),
-        Fault.RESET: send_then(b"", Ending.RESET),
-        Fault.UNAUTHORIZED: _status(401, "Unauthorized", "Unauthorized"),
-        Fault.FORBIDDEN: _forbidden(request),
-        Fault.NOT_FOUND: _status(404, "NotFound", "the server could not find the requested resource", {}),
-        # Written by a filter before the API machinery, hence no Status.
-        Fault.TOO_MANY: Response(
-            429, {"Content-Type": "text/plain", "Retry-After": "1"}, b"Too many requests, please try again later.\n"
-        ),
-        Fault.INTERNAL: _status(500, "InternalError", "Internal error occurred: etcdserver: request timed out", {}),
-        Fault.UNAVAILABLE: _status(
-            503, "ServiceUnavailable", "the server is currently unable to handle the request", {}
-        ),
-        Fault.HTML: Response(200, {"Content-Type": "text/html"}, _HTML),
-        Fault.HTML_ERROR: Response(502, {"Content-Type": "text/html"}, _HTML),
-        Fault.HALF_JSON: Response(200, answer.headers, half),
-        Fault.CUT_SHORT: cut_short(half, len(body) - len(half), headers=answer.headers),
-        Fault.WRONG_SHAPE: _json(200, {"kind": "Pod", "gitVersion": 1.8}),
-        Fault.ENDLESS: endless_body,
-    }
-    return answers[fault]

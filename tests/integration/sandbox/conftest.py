@@ -26,23 +26,28 @@ Fetch = Callable[..., Awaitable[Answer]]
 
 @pytest.fixture
 def fetch() -> Fetch:
-    """``await fetch(url, context, headers={}, method="GET")``, by the standard library's client."""
+    """``await fetch(url, context, headers={}, method="GET", body=b"")``, by the standard library's client."""
 
-    def blocking(url: str, context: ssl.SSLContext, headers: Mapping[str, str], method: str) -> Answer:
+    def blocking(url: str, context: ssl.SSLContext, headers: Mapping[str, str], method: str, body: bytes) -> Answer:
         parts = urlsplit(url)
         assert parts.hostname is not None
         # The timeout only ends a test that hangs: no answer takes as long.
         connection = http.client.HTTPSConnection(parts.hostname, parts.port, context=context, timeout=20)
         try:
-            connection.request(method, parts.path, headers=dict(headers))
+            target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+            connection.request(method, target, body or None, dict(headers))
             response = connection.getresponse()
             return Answer(response.status, dict(response.getheaders()), response.read())
         finally:
             connection.close()
 
     async def fetch(
-        url: str, context: ssl.SSLContext, headers: Mapping[str, str] | None = None, method: str = "GET"
+        url: str,
+        context: ssl.SSLContext,
+        headers: Mapping[str, str] | None = None,
+        method: str = "GET",
+        body: bytes = b"",
     ) -> Answer:
-        return await trio.to_thread.run_sync(blocking, url, context, headers or {}, method)
+        return await trio.to_thread.run_sync(blocking, url, context, headers or {}, method, body)
 
     return fetch

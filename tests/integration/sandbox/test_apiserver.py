@@ -18,7 +18,13 @@ IGNORED = {"X-Kubernetes-Pf-Flowschema-Uid", "X-Kubernetes-Pf-Prioritylevel-Uid"
 # What differs from one cluster and one build to the next.
 VARYING = {"uid", "resourceVersion", "creationTimestamp", "time", "goVersion"}
 
+NODE = "/api/v1/nodes/node-1"
+BEFORE_REBOOT = "container-linux-update.v1.coreos.com/before-reboot"
+REBOOT_NEEDED = "container-linux-update.v1.coreos.com/reboot-needed"
+
 Fetch = Callable[..., Awaitable[Any]]
+# One question: method, path, content type, body.
+Question = tuple[str, str, str, Any]
 
 
 def recorded(name: str) -> tuple[int, dict[str, str], Any]:
@@ -70,6 +76,89 @@ async def test_it_answers_as_the_real_one_did(
     assert {key.lower() for key in answer.headers} == names
     assert answer.headers["Content-Type"] == headers["Content-Type"]
     assert answer.headers["Cache-Control"] == headers["Cache-Control"]
+
+
+def json_patch(path: str, value: str) -> Question:
+    """A patch that tests and sets one value."""
+    operations = [{"op": "test", "path": path, "value": value}, {"op": "add", "path": path, "value": value}]
+    return "PATCH", NODE, "application/json-patch+json", operations
+
+
+# What was recorded with the recorded fixture's own requests, as far as they show in it.
+QUESTIONS: dict[str, Question] = {
+    "node.http": ("GET", NODE, "", None),
+    "node-list.http": ("GET", "/api/v1/nodes?fieldSelector=metadata.name%3Dnode-1", "", None),
+    "patch.http": (
+        "PATCH",
+        NODE,
+        "application/merge-patch+json",
+        {"metadata": {"labels": {BEFORE_REBOOT: "true"}, "annotations": {REBOOT_NEEDED: "true"}}},
+    ),
+    "patch-404.http": ("PATCH", "/api/v1/nodes/none", "application/merge-patch+json", {"metadata": {}}),
+    "patch-409-conflict.http": (
+        "PATCH",
+        NODE,
+        "application/merge-patch+json",
+        {"metadata": {"resourceVersion": "1", "annotations": {REBOOT_NEEDED: "false"}}},
+    ),
+    "json-patch-422-test-failed.http": json_patch("/metadata/labels/kubernetes.io~1hostname", "another"),
+    "patch-403.http": json_patch("/metadata/labels/kubernetes.io~1hostname", "node-1"),
+    "event-201.http": (
+        "POST",
+        "/api/v1/namespaces/default/events",
+        "application/json",
+        {
+            "kind": "Event",
+            "apiVersion": "v1",
+            "metadata": {"generateName": "node-1.", "namespace": "default"},
+            "involvedObject": {"kind": "Node", "name": "node-1", "uid": "node-1"},
+            "reason": "AddonStaged",
+            "message": "docker 17.03 staged for 1576.4.0",
+            "source": {"component": "torcxd", "host": "node-1"},
+            "firstTimestamp": "2026-11-20T00:00:00Z",
+            "lastTimestamp": "2026-11-20T00:00:00Z",
+            "count": 1,
+            "type": "Normal",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+async def test_it_takes_what_the_real_one_took(api: ApiServer, fetch: Fetch, name: str) -> None:
+    method, path, content_type, document = QUESTIONS[name]
+    api.put_node("node-1", labels={"kubernetes.io/hostname": "node-1"})
+    if name == "patch-403.http":
+        api.forbidden.add(("patch", "nodes"))
+    body = b"" if document is None else json.dumps(document).encode()
+    async with api.serve() as server:
+        headers = {"Authorization": "Bearer t0ken", "Content-Type": content_type, "User-Agent": "curl/7.88.1"}
+        answer = await fetch(server.url + path, api.authority.client_context(), headers, method, body)
+    status, _, recorded_body = recorded(name)
+    given = json.loads(answer.body)
+    assert answer.status == status
+    for each in (given, recorded_body):
+        # Drawn by lot.
+        each["metadata"].pop("name", None)
+        # Written by the stand-in itself in place of curl.
+        for item in each.get("items", [each]):
+            for entry in item["metadata"].get("managedFields", []):
+                entry.pop("manager")
+    assert comparable(given) == comparable(recorded_body)
+    assert list(given) == list(recorded_body)
+    assert list(given["metadata"]) == list(recorded_body["metadata"])
+
+
+async def test_nothing_changes_with_a_patch_that_is_refused_or_changes_nothing(api: ApiServer, fetch: Fetch) -> None:
+    api.put_node("node-1", labels={"kubernetes.io/hostname": "node-1"})
+    before = api.node("node-1")
+    async with api.serve() as server:
+        for name in ("patch-409-conflict.http", "json-patch-422-test-failed.http", "patch-403.http"):
+            method, path, content_type, document = QUESTIONS[name]
+            headers = {"Authorization": "Bearer t0ken", "Content-Type": content_type}
+            body = json.dumps(document).encode()
+            await fetch(server.url + path, api.authority.client_context(), headers, method, body)
+    assert api.node("node-1") == before
 
 
 @pytest.mark.parametrize(
