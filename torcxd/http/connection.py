@@ -23,6 +23,10 @@ from torcxd.http.url import Url, redact
 # from 256 KiB on, nothing is gained any more but memory is used.
 READ_SIZE: Final = 256 * 1024
 
+# What one read from TLS yields at most: a record (RFC 8446 section 5.1). Room for more would be made for nothing, each
+# time.
+_RECORD_SIZE: Final = 16 * 1024
+
 # Bytes of the answer to CONNECT before it is called nonsense: a status line and a page of headers fit many times.
 _TUNNEL_ANSWER_LIMIT: Final = 64 * 1024
 
@@ -46,6 +50,7 @@ class Connection:
         self.reused = False
         self._active = True  # asks's Session looks at this before it pools a socket
         self._stream = stream
+        self._most = _RECORD_SIZE if isinstance(stream, trio.SSLStream) else READ_SIZE
         bottom: TrioStream = stream
         while isinstance(bottom, trio.SSLStream):
             bottom = bottom.transport_stream
@@ -57,7 +62,7 @@ class Connection:
 
     async def receive(self, max_bytes: int = READ_SIZE) -> bytes | bytearray:
         """What has arrived, at most *max_bytes*; empty at the end. :raises trio.BrokenResourceError: reset by peer."""
-        data = await self._stream.receive_some(max_bytes)
+        data = await self._stream.receive_some(min(max_bytes, self._most))
         self.received += len(data)
         self.at_eof = not data
         return data

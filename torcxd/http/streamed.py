@@ -19,19 +19,17 @@ class StreamedResponse:
     :ivar status: the status, whatever it is.
     :ivar headers: the header fields.
     :ivar url: as :attr:`Response.url`.
+    :ivar is_encoded: whether the body has a content encoding, although none was asked for.
     """
 
     def __init__(self, exchange: Exchange, url: Url, stall: float) -> None:
         self.status = exchange.status
         self.headers = Headers(exchange.raw_headers)
         self.url = str(url)
+        # Once, not for each piece.
+        self.is_encoded = self.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}
         self._exchange = exchange
         self._stall = stall
-
-    @property
-    def is_encoded(self) -> bool:
-        """Whether the body has a content encoding, although none was asked for."""
-        return self.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}
 
     def __aiter__(self) -> StreamedResponse:
         return self
