@@ -47,7 +47,7 @@ def render_url(template: str, board: str, os_version: str) -> str:
         _refuse_template("has unbalanced braces")
     problem = _url_problem(url)
     if problem:
-        _refuse_template(problem)
+        _refuse_template(f"cannot be used: {problem}")
     return url
 
 

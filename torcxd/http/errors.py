@@ -32,6 +32,19 @@ _EXIT_CODES: Final = {
 }
 
 
+# What to do where whoever raised the error knows nothing better.
+_HINTS: Final = {
+    Reason.CONNECT: "check that the server runs, and that a firewall or proxy lets this node through",
+    Reason.TIMEOUT: "check that the server is well, and that a firewall or proxy lets this node through",
+    Reason.STALL: "check the server, and the network on the way to it",
+    Reason.TRUNCATED: "check the server, and the network on the way to it",
+    Reason.PROTOCOL: "check that the URL is that of an HTTP server",
+    Reason.TOO_LARGE: "check that the URL names what it should",
+    Reason.PROXY: "check the proxy that the environment names",
+    Reason.STATUS: "see the server's own log",
+}
+
+
 class HttpError(TorcxdError):
     """A request failed.
 
@@ -40,6 +53,7 @@ class HttpError(TorcxdError):
     :param kind: whether trying again helps.
     :param url: a URL that :func:`torcxd.http.redact` has been over.
     :param status: the answer's status, for :attr:`Reason.STATUS` and :attr:`Reason.PROXY`.
+    :param hint: what to do; empty for a general word by *reason*.
     :param retry_after: seconds after which the server wants to be asked again, if it said so.
     """
 
@@ -54,7 +68,7 @@ class HttpError(TorcxdError):
         status: int | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(f"{url}: {message}", hint=hint, exit_code=_EXIT_CODES[kind])
+        super().__init__(f"{url}: {message}", hint=hint or _HINTS.get(reason, ""), exit_code=_EXIT_CODES[kind])
         self.reason = reason
         self.kind = kind
         self.url = url
