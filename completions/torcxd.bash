@@ -5,9 +5,11 @@
 #    source ~/.local/share/bash_completion/torcxd
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_torcxd_subparsers=(bootstrap plan status history graph demo)
+_shtab_torcxd_subparsers=(bootstrap run hook plan status history graph demo)
 
 _shtab_torcxd_bootstrap_option_strings=(-h --help --root --upgrade-os --torcx-skip-setup --no-verify-signatures --force-kube-version --torcx-manifest-url --torcx-profile --keyring --kubeconfig --version-manifest --mappings-namespace --kubelet-env-path --update-deadline --api-retry-for --retry-for --parallel --reboot-via --verbose)
+_shtab_torcxd_run_option_strings=(-h --help --root --no-verify-signatures --force-kube-version --torcx-manifest-url --torcx-profile --keyring --kubeconfig --version-manifest --mappings-namespace --kubelet-env-path --api-retry-for --parallel --node-name --node-annotation --update-operator --inhibit-for --version-interval --update-kubelet --restart-kubelet --metrics-file --metrics-listen --verbose)
+_shtab_torcxd_hook_option_strings=(-h --help --root --no-verify-signatures --force-kube-version --torcx-manifest-url --torcx-profile --keyring --kubeconfig --version-manifest --mappings-namespace --kubelet-env-path --api-retry-for --parallel --node-name --node-annotation --update-operator --verbose --sleep)
 _shtab_torcxd_plan_option_strings=(-h --help --root --upgrade-os --torcx-skip-setup --no-verify-signatures --force-kube-version --torcx-manifest-url --torcx-profile --keyring --kubeconfig --version-manifest --mappings-namespace --kubelet-env-path --update-deadline --api-retry-for --retry-for --parallel --reboot-via --verbose --json)
 _shtab_torcxd_status_option_strings=(-h --help --root --json)
 _shtab_torcxd_history_option_strings=(-h --help --root --json -n --lines)
@@ -20,6 +22,17 @@ _shtab_torcxd_bootstrap___keyring_COMPGEN=_shtab_compgen_files
 _shtab_torcxd_bootstrap___kubeconfig_COMPGEN=_shtab_compgen_files
 _shtab_torcxd_bootstrap___version_manifest_COMPGEN=_shtab_compgen_files
 _shtab_torcxd_bootstrap___kubelet_env_path_COMPGEN=_shtab_compgen_files
+_shtab_torcxd_run___root_COMPGEN=_shtab_compgen_dirs
+_shtab_torcxd_run___keyring_COMPGEN=_shtab_compgen_files
+_shtab_torcxd_run___kubeconfig_COMPGEN=_shtab_compgen_files
+_shtab_torcxd_run___version_manifest_COMPGEN=_shtab_compgen_files
+_shtab_torcxd_run___kubelet_env_path_COMPGEN=_shtab_compgen_files
+_shtab_torcxd_run___metrics_file_COMPGEN=_shtab_compgen_files
+_shtab_torcxd_hook___root_COMPGEN=_shtab_compgen_dirs
+_shtab_torcxd_hook___keyring_COMPGEN=_shtab_compgen_files
+_shtab_torcxd_hook___kubeconfig_COMPGEN=_shtab_compgen_files
+_shtab_torcxd_hook___version_manifest_COMPGEN=_shtab_compgen_files
+_shtab_torcxd_hook___kubelet_env_path_COMPGEN=_shtab_compgen_files
 _shtab_torcxd_plan___root_COMPGEN=_shtab_compgen_dirs
 _shtab_torcxd_plan___keyring_COMPGEN=_shtab_compgen_files
 _shtab_torcxd_plan___kubeconfig_COMPGEN=_shtab_compgen_files
@@ -34,19 +47,33 @@ _shtab_torcxd_bootstrap___torcx_skip_setup_choices=(true false)
 _shtab_torcxd_bootstrap___no_verify_signatures_choices=(true false)
 _shtab_torcxd_bootstrap___reboot_via_choices=(login1 systemd1)
 _shtab_torcxd_bootstrap___verbose_choices=(debug info warning error)
+_shtab_torcxd_run___no_verify_signatures_choices=(true false)
+_shtab_torcxd_run___update_kubelet_choices=(true false)
+_shtab_torcxd_run___restart_kubelet_choices=(true false)
+_shtab_torcxd_run___verbose_choices=(debug info warning error)
+_shtab_torcxd_hook___no_verify_signatures_choices=(true false)
+_shtab_torcxd_hook___verbose_choices=(debug info warning error)
 _shtab_torcxd_plan___upgrade_os_choices=(true false)
 _shtab_torcxd_plan___torcx_skip_setup_choices=(true false)
 _shtab_torcxd_plan___no_verify_signatures_choices=(true false)
 _shtab_torcxd_plan___reboot_via_choices=(login1 systemd1)
 _shtab_torcxd_plan___verbose_choices=(debug info warning error)
 _shtab_torcxd_graph___format_choices=(mermaid dot)
-_shtab_torcxd_pos_0_choices=(bootstrap plan status history graph demo)
+_shtab_torcxd_pos_0_choices=(bootstrap run hook plan status history graph demo)
 
 _shtab_torcxd_bootstrap__h_nargs=0
 _shtab_torcxd_bootstrap___help_nargs=0
 _shtab_torcxd_bootstrap___upgrade_os_nargs='?'
 _shtab_torcxd_bootstrap___torcx_skip_setup_nargs='?'
 _shtab_torcxd_bootstrap___no_verify_signatures_nargs='?'
+_shtab_torcxd_run__h_nargs=0
+_shtab_torcxd_run___help_nargs=0
+_shtab_torcxd_run___no_verify_signatures_nargs='?'
+_shtab_torcxd_run___update_kubelet_nargs='?'
+_shtab_torcxd_run___restart_kubelet_nargs='?'
+_shtab_torcxd_hook__h_nargs=0
+_shtab_torcxd_hook___help_nargs=0
+_shtab_torcxd_hook___no_verify_signatures_nargs='?'
 _shtab_torcxd_plan__h_nargs=0
 _shtab_torcxd_plan___help_nargs=0
 _shtab_torcxd_plan___upgrade_os_nargs='?'

@@ -29,5 +29,12 @@ def bootstrap_main(argv: Sequence[str] | None = None) -> int:
     return run_original_bootstrap(list(sys.argv[1:] if argv is None else argv))
 
 
+def hook_main(argv: Sequence[str] | None = None) -> int:
+    """``tectonic-torcx-hook-pre``: the original's name and defaults for ``torcxd hook`` (A37)."""
+    from torcxd.cli.dispatch import run_original_hook
+
+    return run_original_hook(list(sys.argv[1:] if argv is None else argv))
+
+
 if __name__ == "__main__":
     sys.exit(main())

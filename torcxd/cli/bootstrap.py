@@ -12,6 +12,7 @@ import trio
 
 from torcxd.charts import load_chart
 from torcxd.cli.output import fail
+from torcxd.cli.signals import SIGNALLED, until_signal
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Engine
 from torcxd.daemon.journal_observer import JournalObserver
@@ -23,16 +24,11 @@ from torcxd.daemon.progress import LiveLine, Silent
 from torcxd.daemon.statefile import StateFile
 from torcxd.errors import EX_OK
 from torcxd.host.boot import read_boot_id
-from torcxd.lifecycle.effects import End
 from torcxd.lifecycle.machine import Lifecycle, Policy
 from torcxd.paths import Layout
 from torcxd.settings import Settings
 
 log = logging.getLogger(__name__)
-
-# A shell's convention for a process that a signal ended: 128 + its number. Never 0: a bootstrap that was stopped must
-# not release the kubelet (C6).
-_SIGNALLED = 128
 
 
 def bootstrap(settings: Settings, layout: Layout) -> int:
@@ -56,35 +52,13 @@ def bootstrap(settings: Settings, layout: Layout) -> int:
     )
     with only_instance(layout):
         try:
-            ending = trio.run(_until_signal, engine)
+            ending = trio.run(until_signal, engine.run, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         finally:
             progress.finish()
     if isinstance(ending, signal.Signals):
         log.warning("Stopped by %s; the next run goes on from here.", ending.name)
-        return _SIGNALLED + ending
+        # Never 0: a bootstrap that was stopped must not release the kubelet (C6).
+        return SIGNALLED + ending
     if ending.exit_code != EX_OK:
         return fail(ending.message, ending.hint, ending.exit_code)
     return EX_OK
-
-
-async def _until_signal(engine: Engine) -> End | signal.Signals:
-    """Run the engine; SIGTERM, SIGINT and SIGHUP cancel it, and what was reported by then is on disk."""
-    result: End | signal.Signals | None = None
-    async with trio.open_nursery() as nursery:
-
-        async def wait_for_signal() -> None:
-            nonlocal result
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
-                listening.set()
-                async for number in received:
-                    result = signal.Signals(number)
-                    nursery.cancel_scope.cancel()
-                    return
-
-        listening = trio.Event()
-        nursery.start_soon(wait_for_signal)
-        await listening.wait()
-        result = await engine.run()
-        nursery.cancel_scope.cancel()
-    assert result is not None
-    return result

@@ -25,6 +25,8 @@ def run(argv: list[str]) -> int:
     arguments = parsers.build().parse_args(argv)
     commands: Mapping[str, Callable[[argparse.Namespace], int]] = {
         "bootstrap": _bootstrap,
+        "run": _run,
+        "hook": _hook,
         "plan": _plan,
         "history": _history,
         "graph": _graph,
@@ -37,6 +39,12 @@ def run_original_bootstrap(argv: list[str]) -> int:
     """Run ``tectonic-torcx-bootstrap`` with *argv*; returns the exit code."""
     arguments = parsers.build_original_bootstrap().parse_args(argv)
     return _guarded(_original_bootstrap, arguments)
+
+
+def run_original_hook(argv: list[str]) -> int:
+    """Run ``tectonic-torcx-hook-pre`` with *argv*; returns the exit code."""
+    arguments = parsers.build_original_hook().parse_args(argv)
+    return _guarded(_original_hook, arguments)
 
 
 def _guarded(command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
@@ -90,17 +98,38 @@ def _bootstrap(arguments: argparse.Namespace) -> int:
     return bootstrap(settings, Layout(Path(arguments.root)))
 
 
-def _original_bootstrap(arguments: argparse.Namespace) -> int:
-    layout = Layout(Path(arguments.root))
-    present = layout.at(parsers.ORIGINAL_MAPPINGS).exists()
-    defaults = {
+def _run(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    from torcxd.cli.run import run as serve
+
+    return serve(settings, Layout(Path(arguments.root)), lambda: read_settings(arguments, os.environ))
+
+
+def _hook(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None = None) -> int:
+    settings = _settings(arguments, defaults)
+    from torcxd.cli.hook import hook
+
+    return hook(settings, Layout(Path(arguments.root)), sleep=arguments.sleep > 0)
+
+
+def _original_hook(arguments: argparse.Namespace) -> int:
+    # The original tells nobody unless it is given an annotation.
+    return _hook(arguments, {**_original_defaults(arguments), "node_annotation": ""})
+
+
+def _original_defaults(arguments: argparse.Namespace) -> dict[str, str]:
+    present = Layout(Path(arguments.root)).at(parsers.ORIGINAL_MAPPINGS).exists()
+    return {
         "keyring": parsers.ORIGINAL_KEYRING,
         "version_manifest": parsers.ORIGINAL_MAPPINGS if present else "",
     }
-    settings = _settings(arguments, defaults)
+
+
+def _original_bootstrap(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments, _original_defaults(arguments))
     from torcxd.cli.bootstrap import bootstrap
 
-    return bootstrap(settings, layout)
+    return bootstrap(settings, Layout(Path(arguments.root)))
 
 
 def _plan(arguments: argparse.Namespace) -> int:

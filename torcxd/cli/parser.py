@@ -54,6 +54,24 @@ def build() -> Parser:
         epilog=_EPILOG,
     )
     add_settings(bootstrap, "bootstrap")
+    run = commands.add_parser(
+        "run",
+        help="stay on the node: prepare every coming OS update, answer the update operator",
+        description="The daemon of a node's whole life. It watches update_engine and the cluster, stages the addons of "
+        "a coming OS version as soon as it is announced,\nholds reboots off until they are complete, answers the "
+        "update operator's pre-reboot check, and verifies after the boot.\nSIGHUP reloads the configuration.",
+        epilog=_EPILOG,
+    )
+    add_settings(run, "run")
+    hook = commands.add_parser(
+        "hook",
+        help="answer one pre-reboot check of the update operator, and end",
+        description="Prepares the node for the pending OS update, sets the success annotation, and ends: the check of "
+        "'torcxd run' as a one-shot pod.",
+        epilog=_EPILOG,
+    )
+    add_settings(hook, "hook")
+    _add_sleep(hook)
     plan = commands.add_parser(
         "plan",
         help="say what bootstrap would do, and why; change nothing",
@@ -103,6 +121,33 @@ def build_original_bootstrap() -> Parser:
     )
     parser.add_argument("--torcx-bin", metavar="FILE", help="accepted and not used: torcx's files are handled natively")
     return parser
+
+
+def build_original_hook() -> Parser:
+    """The parser of ``tectonic-torcx-hook-pre``: the original's flags, without a command."""
+    parser = Parser(
+        "tectonic-torcx-hook-pre",
+        description="Drop-in for tectonic-torcx-hook-pre: the same as 'torcxd hook', with the original's defaults for "
+        f"--keyring ({ORIGINAL_KEYRING}), --version-manifest ({ORIGINAL_MAPPINGS} where it exists) and "
+        "--node-annotation (none: nobody is told).",
+        epilog=_EPILOG,
+    )
+    mappings = f"{ORIGINAL_MAPPINGS} where it exists, else none"
+    shown = {"keyring": ORIGINAL_KEYRING, "version_manifest": mappings, "node_annotation": "none"}
+    add_settings(parser, "hook", shown)
+    _add_sleep(parser)
+    parser.add_argument("--torcx-bin", metavar="FILE", help="accepted and not used: torcx's files are handled natively")
+    return parser
+
+
+def _add_sleep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sleep",
+        type=int,
+        default=0,
+        metavar="N",
+        help="if above 0, stay after the answer until the pod is ended, as a DaemonSet needs it (default: 0)",
+    )
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:

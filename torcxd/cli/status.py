@@ -120,7 +120,7 @@ def render(report: dict[str, Any], now: float) -> str:
         lines.append(("Next try", f"in {ago(left)}" if left > 0 else f"was due {ago(-left)} ago: is torcxd running?"))
     reboot = report["reboot"]
     if reboot:
-        asked = f"accepted {moment(reboot['accepted_at'])}" if reboot["accepted_at"] else "not accepted yet"
+        asked = f"accepted {moment(reboot['accepted_at'])}" if reboot["accepted_at"] else "not asked for yet"
         cleaned = "; /var/lib/docker is cleaned on the way" if reboot["clean_docker"] else ""
         lines.append(("Reboot", f"{asked}{cleaned}"))
     lines += [("Boots", f"{count} did not bring {what}") for what, count in (report["boots"] or {}).items()]

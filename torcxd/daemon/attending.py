@@ -10,7 +10,7 @@ from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
 from torcxd.daemon.operator import OperatorDesk
 from torcxd.dbus.systemd1 import Systemd1
-from torcxd.host import files
+from torcxd.host import docker_cleanup, files
 from torcxd.host.env_file import installer_kube_version, kubelet_env, read_env_file, render
 from torcxd.lifecycle.effects import Attend, Withhold
 from torcxd.lifecycle.events import HookAnswered
@@ -23,7 +23,16 @@ KUBELET: str = "kubelet.service"
 
 
 async def attend(ctx: Context, effect: Attend, report: Report) -> None:
-    """Answer the operator if that is due, let kubelet.env follow the cluster if that is wanted, then wait for ever."""
+    """Answer the operator if that is due, let kubelet.env follow the cluster if that is wanted, then wait for ever.
+
+    Docker's clean-up is scheduled or withdrawn first: once the operator is answered, the reboot may come at any moment.
+    """
+    async with ctx.system_bus() as bus:
+        if effect.clean_docker:
+            await docker_cleanup.schedule(bus, ctx.layout)
+            log.info("Docker changes: %s is cleaned on the way through the next reboot.", docker_cleanup.DOCKER_DATA)
+        else:
+            await docker_cleanup.cancel(bus, ctx.layout)
     if effect.answer and await OperatorDesk(ctx).answer():
         await report(HookAnswered(ctx.clock.now()))
     if ctx.settings.update_kubelet:

@@ -73,10 +73,12 @@ class Attend:
     """The node is prepared for whatever boots next; report ``HookAnswered`` after answering, then wait for events.
 
     :param answer: whether to tell the update operator now.
+    :param clean_docker: whether Docker's data directory is to be cleaned in the reboot that follows (C20).
     """
 
     plan: Plan
     answer: bool
+    clean_docker: bool = False
 
 
 @dataclass(frozen=True, slots=True)

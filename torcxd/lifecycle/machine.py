@@ -187,6 +187,8 @@ class Lifecycle:
             return Step(remembered, None, self._stay(remembered, event))
         move = Move(snapshot.state, row.dest, event.trigger, row.because)
         entered = _enter(remembered, row.dest, event)
+        if self.policy.attends:
+            entered = replace(entered, waiting_for=_attends_for(entered))
         return Step(entered, move, self._effects(entered))
 
     def _taken(self) -> Transition | None:
@@ -287,6 +289,13 @@ def _effects_run(snapshot: Snapshot) -> bool:
     return snapshot.state != "gathering" or (snapshot.os_update is not None and not snapshot.os_update.unknown)
 
 
+def _attends_for(snapshot: Snapshot) -> str:
+    """What a process that serves the update operator waits for in the state just entered."""
+    if not _effects_run(snapshot) and not snapshot.verify_boot:
+        return "update_engine to tell which OS version boots next"
+    return "the update operator to reboot the node" if snapshot.state == "reboot-pending" else ""
+
+
 def _withheld(snapshot: Snapshot) -> tuple[Effect, ...]:
     """Tell the operator why it has to wait, if it does."""
     reason = unprepared(snapshot)
@@ -305,7 +314,8 @@ def _attending_effects(name: str, snapshot: Snapshot) -> tuple[Effect, ...]:
         assert plan is not None
         reason = unprepared(snapshot)
         answer = snapshot.hook_asked and not snapshot.hook_answered and not reason
-        return (Attend(plan, answer), *_withheld(snapshot))
+        clean_docker = name == "reboot" and snapshot.reboot is not None and snapshot.reboot.clean_docker
+        return (Attend(plan, answer, clean_docker), *_withheld(snapshot))
     return (_effect(name, snapshot), *_withheld(snapshot))
 
 

@@ -1,0 +1,102 @@
+"""Puts a process that serves the update operator together: engine, sources, inhibitor, service manager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import trio
+
+from torcxd.charts import load_chart
+from torcxd.daemon.context import Context
+from torcxd.daemon.engine import Engine, Observer
+from torcxd.daemon.inhibitor import InhibitionGuard
+from torcxd.daemon.journal_observer import JournalObserver
+from torcxd.daemon.narrator import Narrator
+from torcxd.daemon.observers import Observers
+from torcxd.daemon.perform import performer
+from torcxd.daemon.statefile import StateFile
+from torcxd.daemon.watchdog import watch
+from torcxd.daemon.watching import Watch
+from torcxd.dbus.bus import open_bus
+from torcxd.host.boot import read_boot_id
+from torcxd.host.notify import ServiceManager, watchdog_interval
+from torcxd.lifecycle.effects import End
+from torcxd.lifecycle.events import Event
+from torcxd.lifecycle.machine import Lifecycle, Policy, Step
+from torcxd.lifecycle.snapshot import Snapshot
+from torcxd.sources.health import HealthBoard
+from torcxd.sources.supervisor import keep_running
+
+DAEMON = Policy(ends_when_published=False, ends_on_permanent=False, retry_for=None, attends=True)
+
+
+class ManagerObserver:
+    """Tells the service manager: ready once there is a plan or update_engine was heard, and one sentence a change."""
+
+    def __init__(self, manager: ServiceManager) -> None:
+        self._manager = manager
+        self._ready = False
+        self._told = ""
+
+    def stepped(self, step: Step, event: Event) -> None:
+        sentence = describe(step.snapshot)
+        if not self._ready and (step.snapshot.plan is not None or step.snapshot.os_update is not None):
+            self._ready = True
+            self._manager.ready(sentence)
+        elif sentence != self._told:
+            self._manager.status(sentence)
+        self._told = sentence
+
+
+def describe(snapshot: Snapshot) -> str:
+    """What the node's lifecycle is at, in one sentence for ``systemctl status``."""
+    target = snapshot.target
+    what = f" for OS {target.coming_os}" if target is not None else ""
+    if snapshot.failure is not None:
+        return (
+            f"{snapshot.state.capitalize()}{what} failed {snapshot.failure.attempts} times: {snapshot.failure.message}"
+        )
+    if snapshot.waiting_for:
+        return f"{snapshot.state.capitalize()}{what}, waiting for {snapshot.waiting_for}."
+    return f"{snapshot.state.capitalize()}{what}."
+
+
+async def attend_node(
+    ctx: Context,
+    policy: Policy,
+    *,
+    as_daemon: bool,
+    manager: ServiceManager,
+    random: Callable[[], float],
+    observers: Sequence[Observer] = (),
+) -> End:
+    """Serve the update operator until the policy says that nothing is left to do. Cancellation ends it at once.
+
+    :param as_daemon: with the sources of a node's whole life, the inhibitor and the watchdog; otherwise only what the
+        one-shot hook needs.
+    :param observers: told of each step, besides the log and the service manager.
+    :raises TorcxdError: when it cannot begin.
+    """
+    health = HealthBoard(ctx.layout.sources_file, ctx.clock)
+    guard = InhibitionGuard(lambda: open_bus(enable_fds=True), limit=ctx.settings.inhibit_for, random=random)
+    engine = Engine(
+        Lifecycle(load_chart(), policy),
+        StateFile(ctx.layout),
+        performer(ctx, random),
+        boot_id=read_boot_id(ctx.layout.boot_id),
+        clock=ctx.clock,
+        random=random,
+        observer=Observers(Narrator(ctx), JournalObserver(), ManagerObserver(manager), guard, *observers),
+    )
+    sources = Watch(ctx, engine.report, health, random)
+    async with trio.open_nursery() as nursery:
+        for name, source in (sources.daemon_sources() if as_daemon else sources.hook_sources()).items():
+            nursery.start_soon(keep_running, name, source, health, random)
+        if as_daemon:
+            nursery.start_soon(guard.run)
+            interval = watchdog_interval(ctx.environment)
+            if interval is not None:
+                nursery.start_soon(watch, engine, manager.watchdog, interval)
+        end = await engine.run()
+        nursery.cancel_scope.cancel()
+    return end
