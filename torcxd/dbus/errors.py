@@ -16,11 +16,16 @@ DISCONNECTED: Final = _STANDARD + "Disconnected"
 NO_SERVER: Final = _STANDARD + "NoServer"
 AUTH_FAILED: Final = _STANDARD + "AuthFailed"
 ACCESS_DENIED: Final = _STANDARD + "AccessDenied"
+FAILED: Final = _STANDARD + "Failed"
+TIMEOUT: Final = _STANDARD + "Timeout"
+LIMITS_EXCEEDED: Final = _STANDARD + "LimitsExceeded"
 UNKNOWN_OBJECT: Final = _STANDARD + "UnknownObject"
 INVALID_ARGS: Final = _STANDARD + "InvalidArgs"
 PROPERTY_READ_ONLY: Final = _STANDARD + "PropertyReadOnly"
 # A peer that answers with something else than its interface promises; also used for its unknown values.
 INCONSISTENT_MESSAGE: Final = _STANDARD + "InconsistentMessage"
+# A name of ours that somebody else owns: sd-bus's error for it, in sd-bus-errors(3)'s spelling of an errno.
+NAME_TAKEN: Final = "System.Error.EEXIST"
 
 # Names from systemd's bus-common-errors.h.
 UNIT_EXISTS: Final = "org.freedesktop.systemd1.UnitExists"
@@ -57,6 +62,7 @@ _TRANSIENT_HINTS: Final = {
     NO_REPLY: "the service is busy or hangs: look at its journal",
     NO_SERVER: "check that D-Bus runs and that its socket is mounted into the container",
     DISCONNECTED: "the bus was restarted or closed the connection: torcxd connects again",
+    NAME_TAKEN: "find the other process with `busctl status` and end it",
 }
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import trio
 
 from torcxd.dbus import login1
+from torcxd.dbus.service import Interface, Method, Property
 from torcxd.sandbox.records import Records
-from torcxd.sandbox.service import Interface, Method, Property, Service
+from torcxd.sandbox.service import StandIn
 
 
-class Login1(Service):
+class Login1(StandIn):
     """``org.freedesktop.login1`` with what torcxd uses of it.
 
     :param records: gets ``Reboot`` and ``Inhibit`` with their arguments, and ``Release`` with an inhibitor's.

@@ -8,15 +8,16 @@ from typing import Any, Final
 
 from torcxd.dbus import systemd1
 from torcxd.dbus.errors import NO_SUCH_UNIT, PROPERTY_READ_ONLY, UNIT_EXISTS
+from torcxd.dbus.service import ErrorReply, Interface, Method, Property
 from torcxd.sandbox.records import Records
-from torcxd.sandbox.service import ErrorReply, Interface, Method, Property, Service
+from torcxd.sandbox.service import StandIn
 
 _JOB: Final = systemd1.PATH + "/job/1"
 # Properties of transient units that systemd 235 refuses.
 _SINCE_236: Final = frozenset({"ExecStop", "CollectMode"})
 
 
-class Systemd1(Service):
+class Systemd1(StandIn):
     """``org.freedesktop.systemd1`` with what torcxd uses of it. Jobs are done when they are answered.
 
     :param records: gets every method with its arguments.

@@ -3,7 +3,7 @@
 Right after AttemptUpdate it may still say IDLE; ResetStatus is silent; after a restart a finished update has the
 version 0.0.0; AttemptUpdate is ignored unless it is IDLE; a failure passes through REPORTING_ERROR_EVENT back to IDLE.
 
-In-process it is a :class:`Service`; on a real system bus it runs as a program that needs nothing but jeepney and trio::
+In-process it is a :class:`StandIn`; on a real system bus it runs as a program that needs nothing but jeepney and trio::
 
     python -m torcxd.sandbox.update_engine --bus system --scenario update --version 1632.3.0 --seconds 3
 """
@@ -23,9 +23,10 @@ from typing import Any, Final
 import trio
 
 from torcxd.dbus.connection import system_bus_address
+from torcxd.dbus.service import ErrorReply, Interface, Method
 from torcxd.dbus.update_engine import INTERFACE, NAME, PATH, STATUS_PREFIX, STATUS_SIGNATURE, Operation
 from torcxd.errors import TorcxdError
-from torcxd.sandbox.service import ErrorReply, Interface, Method, Service
+from torcxd.sandbox.service import StandIn
 
 # What a system bus needs before anyone can own the name; belongs into /etc/dbus-1/system.d/com.coreos.update1.conf.
 POLICY: Final = f"""\
@@ -176,7 +177,7 @@ class _State:
         return (self.last_checked_time, self.progress, STATUS_PREFIX + self.operation, self.version, self.size)
 
 
-class UpdateEngine(Service):
+class UpdateEngine(StandIn):
     """``com.coreos.update1``.
 
     :param scenario: what each AttemptUpdate leads to; may be replaced at any time.

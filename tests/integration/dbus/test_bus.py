@@ -26,17 +26,18 @@ from torcxd.dbus.errors import (
     SERVICE_UNKNOWN,
     DBusError,
 )
+from torcxd.dbus.service import ErrorReply, Interface, Method, Property
 from torcxd.dbus.signals import BUFFER
 from torcxd.errors import ConfigurationError, Kind
 from torcxd.sandbox.bus import PrivateBus, private_bus
-from torcxd.sandbox.service import ErrorReply, Interface, Method, Property, Service
+from torcxd.sandbox.service import StandIn
 
 NAME = "com.example.Echo"
 PATH = "/com/example/echo"
 INTERFACE = "com.example.Echo"
 
 
-class Echo(Service):
+class Echo(StandIn):
     """A service that repeats what it is told."""
 
     def __init__(self) -> None:

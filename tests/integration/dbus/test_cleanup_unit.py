@@ -10,13 +10,13 @@ import trio
 
 from torcxd.dbus.bus import Bus
 from torcxd.dbus.errors import NO_SUCH_UNIT, DBusError
+from torcxd.dbus.service import ErrorReply
 from torcxd.errors import Kind, PermanentError, TransientError
 from torcxd.host import docker_cleanup
 from torcxd.host.docker_cleanup import UNIT
 from torcxd.paths import Layout
 from torcxd.sandbox.bus import PrivateBus
 from torcxd.sandbox.records import Records
-from torcxd.sandbox.service import ErrorReply
 from torcxd.sandbox.systemd1 import Systemd1
 
 

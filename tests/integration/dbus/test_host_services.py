@@ -12,13 +12,13 @@ import trio.testing
 from torcxd.dbus.bus import Bus, open_bus
 from torcxd.dbus.errors import ACCESS_DENIED, NO_SUCH_UNIT, UNIT_EXISTS, DBusError
 from torcxd.dbus.login1 import InhibitMode, Login1
+from torcxd.dbus.service import ErrorReply
 from torcxd.dbus.systemd1 import Systemd1
 from torcxd.errors import EX_NOPERM, Kind
 from torcxd.sandbox import login1 as login1_stand_in
 from torcxd.sandbox import systemd1 as systemd1_stand_in
 from torcxd.sandbox.bus import PrivateBus
 from torcxd.sandbox.records import Records
-from torcxd.sandbox.service import ErrorReply
 
 
 class Reboots:

@@ -14,12 +14,12 @@ import trio
 
 from torcxd.dbus.bus import open_bus
 from torcxd.dbus.errors import DISCONNECTED, NO_REPLY, DBusError
+from torcxd.dbus.service import ErrorReply
 from torcxd.dbus.signals import OwnerChange
 from torcxd.dbus.update_engine import NAME, Operation, Status, UpdateEngine
 from torcxd.errors import Kind, TransientError
 from torcxd.sandbox import update_engine as stand_in
 from torcxd.sandbox.bus import PrivateBus
-from torcxd.sandbox.service import ErrorReply
 from torcxd.sandbox.update_engine import Installed, Scenario, Step
 from torcxd.sources.update_engine import UpdateOutcome, follow_update
 
