@@ -193,8 +193,12 @@ class Machine:
 
         :raises subprocess.CalledProcessError: when *check* is set and it fails.
         """
-        enter = ["nsenter", f"--target={self._leader()}", "--all", "--", *command]
-        return await trio.run_process(enter, capture_stdout=True, capture_stderr=True, check=check)
+        enter = ["nsenter", f"--target={self._leader()}", "--all", "--root", "--wd", "--", *command]
+        try:
+            return await trio.run_process(enter, capture_stdout=True, capture_stderr=True, check=check)
+        except subprocess.CalledProcessError as error:
+            error.add_note(error.stderr.decode(errors="replace"))
+            raise
 
     async def journal_line(self, unit: str, pattern: str, *, count: int = 1) -> None:
         """Wait until the unit's journal of this boot has *count* lines that match *pattern* (grep -E)."""
