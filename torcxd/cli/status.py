@@ -133,11 +133,14 @@ def _plan_lines(plan: dict[str, Any] | None) -> list[tuple[str, str]]:
     if not plan:
         return []
     target = plan["target"]
+    current, coming = target["current_os"], target["next_os"]
+    system = f"{current} → {coming}"
+    if not coming:
+        system = f"{current} (no update pending)"
+    elif plan["boot_os"] == current:
+        system = f"{current} ({coming} was rolled back too often)"
     lines = [
-        (
-            "OS",
-            f"{target['current_os']}" + (f" → {target['next_os']}" if target["next_os"] else " (no update pending)"),
-        ),
+        ("OS", system),
         ("Kubernetes", f"{target['kube_version']} (from {target['kube_source']})"),
     ]
     if plan["resolved"]:

@@ -78,6 +78,13 @@ def test_a_plan_that_is_not_resolved_names_what_is_accepted(tmp_path: Path) -> N
     assert "Docker:     one of 17.03, best first\n" in run(tmp_path).stdout
 
 
+def test_an_os_version_that_was_given_up_is_not_shown_as_coming(tmp_path: Path) -> None:
+    assert FULL.plan is not None
+    snapshot = Snapshot("done", 1.0, "b", plan=replace(FULL.plan, boot_os=FULL.plan.target.current_os))
+    StateFile(Layout(tmp_path)).save(snapshot)
+    assert "OS:         1520.8.0 (1576.4.0 was rolled back too often)\n" in run(tmp_path).stdout
+
+
 def test_a_damaged_file_is_told_and_left_where_it_is(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     layout.state_directory.mkdir(parents=True)

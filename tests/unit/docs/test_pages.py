@@ -37,7 +37,17 @@ def test_every_flag_that_is_named_is_one(page: Path) -> None:
     }
     known |= {each.flag for each in BY_NAME.values()}
     # Flags of other programs, and those of the original that do nothing here.
-    foreign = {"--tmpfs", "--no-block", "--unit", "--boot", "--export", "--torcx-bin", "--accepts"}
+    foreign = {
+        "--tmpfs",
+        "--no-block",
+        "--unit",
+        "--boot",
+        "--export",
+        "--torcx-bin",
+        "--accepts",
+        "--list",
+        "--update-catalog",
+    }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text("utf-8")))
     assert named - foreign <= known, f"{page.name}: {sorted(named - foreign - known)}"
 
@@ -104,8 +114,8 @@ def test_the_commands_that_are_said_to_be_missing_are_missing() -> None:
     _, _, rest = README.read_text("utf-8").partition("## What is there, and what is not\n")
     there, _, missing = rest.partition("Not there yet:")
     present = set(commands(build()))
-    assert present <= set(re.findall(r"[a-z]+", there))
-    assert not present & set(re.findall(r"`torcxd ([a-z]+)`", missing))
+    assert present <= set(re.findall(r"[a-z]+", there)), "say in the README what there is now"
+    assert not present & set(re.findall(r"`torcxd ([a-z]+)`", missing)), "the README says that it is not there yet"
 
 
 def test_the_two_commands_of_the_readme_are_targets() -> None:
