@@ -12,7 +12,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -242,11 +242,17 @@ async def _send_response(
 
 
 async def _send_pieces(connection: h11.Connection, stream: trio.abc.Stream, body: AsyncIterable[bytes]) -> None:
+    complete = False
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_when_client_leaves, connection, stream, nursery.cancel_scope)
-        async for piece in body:
-            await _send_piece(connection, stream, piece)
+        # Raised below, outside of the nursery, which would wrap it.
+        with suppress(trio.BrokenResourceError):
+            async for piece in body:
+                await _send_piece(connection, stream, piece)
+            complete = True
         nursery.cancel_scope.cancel()
+    if not complete:
+        raise trio.BrokenResourceError("the client left before the end of the body")
 
 
 async def _send_piece(connection: h11.Connection, stream: trio.abc.Stream, piece: bytes) -> None:
