@@ -1,0 +1,35 @@
+"""How much is measured, and how often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Sizes in bytes, times in seconds.
+
+    :param image: the image that is downloaded as fast as it goes.
+    :param small_image: each of the two images of a bootstrap.
+    :param rate: bytes a second over each connection of a bootstrap.
+    :param update: how long the OS update of a bootstrap takes.
+    :param downloads, bootstraps, starts: how often each of them is repeated.
+    """
+
+    image: int
+    small_image: int
+    rate: float
+    update: float
+    downloads: int
+    bootstraps: int
+    starts: int
+
+
+FULL: Final = Scale(
+    image=200_000_000, small_image=25_000_000, rate=20_000_000, update=3, downloads=7, bootstraps=3, starts=31
+)
+# Long enough to keep it working; its figures mean nothing.
+QUICK: Final = Scale(
+    image=4_000_000, small_image=400_000, rate=20_000_000, update=0.2, downloads=1, bootstraps=1, starts=2
+)
