@@ -13,7 +13,7 @@ import shtab
 from argparse_manpage.manpage import Manpage  # type: ignore[import-untyped]
 
 from torcxd import __version__
-from torcxd.cli.parser import Parser, build, build_original_bootstrap
+from torcxd.cli.parser import Parser, build, build_original_bootstrap, build_original_hook
 
 TOP: Final = Path(__file__).parent.parent
 
@@ -112,10 +112,11 @@ def outputs() -> dict[Path, str]:
     """Every generated file and its content."""
     # argparse lays its text out for the terminal; a page must not depend on where it was made.
     os.environ["COLUMNS"] = "80"
-    parser, original = build(), build_original_bootstrap()
+    parser, bootstrap, hook = build(), build_original_bootstrap(), build_original_hook()
     return {
         TOP / "docs/man/torcxd.1": _page(parser, "keep a node's container runtime, kubelet and OS one consistent set"),
-        TOP / "docs/man/tectonic-torcx-bootstrap.1": _page(original, "the same as 'torcxd bootstrap'"),
+        TOP / "docs/man/tectonic-torcx-bootstrap.1": _page(bootstrap, "the same as 'torcxd bootstrap'"),
+        TOP / "docs/man/tectonic-torcx-hook-pre.1": _page(hook, "the same as 'torcxd hook'"),
         TOP / "completions/torcxd.bash": shtab.complete(_completable(build()), "bash"),
         TOP / "completions/_torcxd": shtab.complete(_completable(build()), "zsh"),
     }
