@@ -113,6 +113,10 @@ class Bucket:
         """The OS version's manifest is gone; images stay."""
         del self._published[board, os_version]
 
+    def manifests(self) -> list[tuple[str, bytes]]:
+        """What it publishes now: the OS version and its manifest, whoever signs it."""
+        return [(version, self._manifest(board, found)) for (board, version), found in self._published.items()]
+
     def fail(self, part: str, fault: Fault, *, times: int | None = None, after: int | None = None) -> None:
         """Spoil the answers to requests whose path contains *part*, e.g. ``".asc"`` or ``"17.03.torcx.tgz"``.
 

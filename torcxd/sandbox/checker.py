@@ -17,6 +17,7 @@ I8        the state file is whole, and so is each line of the history but the la
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -239,12 +240,12 @@ class Checker:
         found = set()
         for os_version, manifest in self.signed():
             content = json.loads(manifest)
-            if content.get("kind") != "torcx-package-list-v0":
-                continue
-            for package in content["value"]["packages"]:
-                for each in package["versions"]:
-                    digest = each["hash"].removeprefix("sha512-")
-                    found.add((os_version, package["name"], each["version"], digest))
+            # A key may have signed nonsense: it allows nothing.
+            with contextlib.suppress(KeyError, TypeError):
+                for package in content["value"]["packages"] if content["kind"] == "torcx-package-list-v0" else ():
+                    for each in package["versions"]:
+                        digest = each["hash"].removeprefix("sha512-")
+                        found.add((os_version, package["name"], each["version"], digest))
         return found
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +22,8 @@ from torcxd.sandbox.update_engine import Step
 
 # A fail-safe only: nothing in a test waits for it.
 _TOO_LONG: Final = 20.0
+# How often the disk is looked at where no event tells of a change.
+_LOOK: Final = 0.01
 KUBELET_ENV: Final = "/etc/kubernetes/kubelet.env"
 # An update-less node with quick peers: what most tests of failures start from.
 QUIET: Final = Plot(next_os=None, update_seconds=0, image_bytes=20_000)
@@ -73,6 +78,44 @@ class Bench:
         """The OS update is installed and waits for the reboot, whoever asked for it."""
         await self.box.update_engine.show(Step("UPDATED_NEED_REBOOT", version=version))
         self.box.node.pending = NEW_OS
+
+    def trust_everything(self) -> None:
+        """Tell the checker that unsigned manifests count: the node was told so."""
+        published = self.box.bucket.manifests
+        self.box.checker.signed = published
+
+    async def holds_partial(self, size: int) -> None:
+        """Wait until a download has come to *size* bytes on the disk."""
+        staging = self.path("/var/lib/torcx/torcxd-staging")
+        while not any(each.stat().st_size >= size for each in staging.glob("*.part")):
+            await trio.sleep(_LOOK)
+
+    @contextmanager
+    def small_disk(self, absolute: str, size: int) -> Iterator[Path]:
+        """A file system of *size* bytes on the node's folder *absolute*, with what was there; gone after the block."""
+        path = self.path(absolute)
+        with tempfile.TemporaryDirectory() as kept:
+            if path.exists():
+                shutil.copytree(path, kept, dirs_exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], check=True)
+            try:
+                shutil.copytree(kept, path, dirs_exist_ok=True)
+                yield path
+            finally:
+                subprocess.run(["umount", path], check=True)
+
+    @contextmanager
+    def read_only(self, absolute: str) -> Iterator[None]:
+        """The node's folder *absolute* cannot be written, not even by root, for the length of the block."""
+        path = self.path(absolute)
+        path.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "--bind", path, path], check=True)
+        try:
+            subprocess.run(["mount", "-o", "remount,bind,ro", path], check=True)
+            yield
+        finally:
+            subprocess.run(["umount", path], check=True)
 
     @asynccontextmanager
     async def start(
