@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -74,32 +76,40 @@ async def place(ctx: Context, effect: Place, report: Report) -> None:
     await report(Placed(ctx.clock.now()))
 
 
-async def resolve_plan(ctx: Context, http: HttpClient, plan: Plan, *, keyring_home: Path | None = None) -> Plan:
+async def resolve_plan(ctx: Context, http: HttpClient, plan: Plan, *, leave_traces: bool = True) -> Plan:
     """Read and verify the manifests, and choose.
 
-    :param keyring_home: where gpg may keep its imported keys; the state directory unless given.
+    :param leave_traces: whether gpg may keep its imported keys in the state directory for the next time.
     :raises TorcxdError: a manifest that cannot be had, is not signed by a trusted key, or offers no accepted version.
     """
     manifests: dict[str, PackageManifest] = {}
-    verifier = None
-    if not ctx.settings.no_verify_signatures:
-        verifier = Verifier(ctx.path(ctx.settings.keyring), keyring_home or ctx.layout.keyring_home)
+    with _keyring_home(ctx, leave_traces=leave_traces) as home:
+        verifier = None if ctx.settings.no_verify_signatures else Verifier(ctx.path(ctx.settings.keyring), home)
 
-    async def read(os_version: str) -> None:
-        manifests[os_version] = await _manifest(ctx, http, verifier, plan.target.board, os_version)
+        async def read(os_version: str) -> None:
+            manifests[os_version] = await _manifest(ctx, http, verifier, plan.target.board, os_version)
 
-    async with trio.open_nursery() as nursery:
-        for each in os_versions_to_stage(plan.target):
-            nursery.start_soon(read, each)
+        async with trio.open_nursery() as nursery:
+            for each in os_versions_to_stage(plan.target):
+                nursery.start_soon(read, each)
     return resolve(plan, manifests)
+
+
+@contextmanager
+def _keyring_home(ctx: Context, *, leave_traces: bool) -> Iterator[Path]:
+    """Where gpg keeps its imported keys: the state directory, or for now only where that cannot be written."""
+    state = ctx.layout.state_directory
+    if leave_traces and (not state.exists() or os.access(state, os.W_OK)):
+        yield ctx.layout.keyring_home
+        return
+    with TemporaryDirectory(prefix="torcxd-") as directory:
+        yield Path(directory) / "gnupg"
 
 
 async def plan_without_traces(ctx: Context, plan: Plan) -> Plan:
     """Resolve a plan and leave nothing behind: for ``torcxd plan``."""
-    with ExitStack() as stack:
-        home = Path(stack.enter_context(TemporaryDirectory(prefix="torcxd-")))
-        async with ctx.bucket() as http:
-            return await resolve_plan(ctx, http, plan, keyring_home=home / "gnupg")
+    async with ctx.bucket() as http:
+        return await resolve_plan(ctx, http, plan, leave_traces=False)
 
 
 async def download(ctx: Context, http: HttpClient, plan: Plan) -> None:
