@@ -17,6 +17,12 @@ _SOCKET_PATH_LIMIT: Final = 107
 
 # Everyone who may connect, which is the same user, may own any name and call anything: the system bus's policy is
 # about users, and here is only one.
+ALLOW_ALL: Final = """\
+  <policy context="default">
+    <allow own="*"/>
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+  </policy>"""
 _CONFIGURATION: Final = """\
 <!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -24,11 +30,7 @@ _CONFIGURATION: Final = """\
   <type>custom</type>
   <listen>{address}</listen>
   <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow own="*"/>
-    <allow send_destination="*" eavesdrop="true"/>
-    <allow eavesdrop="true"/>
-  </policy>
+{policy}
 </busconfig>
 """
 
@@ -36,7 +38,8 @@ _CONFIGURATION: Final = """\
 class PrivateBus:
     """A bus that can be stopped and started again at the same address. Made by :func:`private_bus`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, policy: str = ALLOW_ALL) -> None:
+        self._policy = policy
         self._socket = directory / "bus"
         self._configuration = directory / "bus.conf"
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,7 +52,8 @@ class PrivateBus:
 
         :raises RuntimeError: it did not start; its own words are on standard error.
         """
-        self._configuration.write_text(_CONFIGURATION.format(address=self.address), encoding="utf-8")
+        configuration = _CONFIGURATION.format(address=self.address, policy=self._policy)
+        self._configuration.write_text(configuration, encoding="utf-8")
         self._socket.unlink(missing_ok=True)
         self._process, ready = self._spawn()
         with ready:
@@ -97,16 +101,17 @@ class PrivateBus:
 
 
 @asynccontextmanager
-async def private_bus(directory: Path) -> AsyncIterator[PrivateBus]:
+async def private_bus(directory: Path, policy: str = ALLOW_ALL) -> AsyncIterator[PrivateBus]:
     """Run a message bus with its socket and configuration in *directory*, for the length of the block.
 
     It also ends when this process is killed.
 
+    :param policy: who may do what, in the language of dbus-daemon(1)'s configuration.
     :raises ValueError: the directory's path is too long for a socket.
     :raises RuntimeError: the daemon did not start.
     :raises OSError: dbus-daemon is not installed, or the directory is not writable.
     """
-    bus = PrivateBus(directory)
+    bus = PrivateBus(directory, policy)
     try:
         await bus.start()
         yield bus
