@@ -73,7 +73,7 @@ def _explain(ctx: Context, found: Plan, missing: list[Image], running: Running) 
         lines.append(
             f"  {'Download' if needed else 'Keep'} {image.label} ({image.digest.algorithm} {image.digest.hex[:12]}…)."
         )
-    if running.changes_docker(found):
+    if running.lacks_docker(found):
         lines.append(f"  Pin docker:{found.docker} in the next torcx profile; clean /var/lib/docker on the way.")
     if running.applies(found):
         lines.append("  Need no reboot: OS and Docker are the wanted ones.")

@@ -130,8 +130,8 @@ class Running:
 
     def applies(self, plan: Plan) -> bool:
         """Whether OS and Docker are those of *plan*, whatever the disk holds."""
-        return self.os_version == plan.boot_os and not self.changes_docker(plan)
+        return self.os_version == plan.boot_os and not self.lacks_docker(plan)
 
-    def changes_docker(self, plan: Plan) -> bool:
-        """Whether applying *plan* changes the Docker version: its data directory is of no use then (C20)."""
+    def lacks_docker(self, plan: Plan) -> bool:
+        """Whether another Docker than the one of *plan* is applied, or none."""
         return plan.docker is not None and self.docker != plan.docker

@@ -37,6 +37,7 @@ from torcxd.lifecycle.events import (
     Booted,
     BootVerified,
     Compared,
+    Drifted,
     Event,
     Failed,
     Gathered,
@@ -198,6 +199,8 @@ class Lifecycle:
     # What is remembered of an event, whatever the state.
 
     def _remember(self, snapshot: Snapshot, event: Event) -> Snapshot:
+        if isinstance(event, Gathered | BootVerified | Compared | Drifted) and event.running.docker is not None:
+            snapshot = replace(snapshot, docker_seen=event.running.docker)
         match event:
             case Booted(boot_id=boot_id):
                 awaits = GUARDS["awaits_boot"](snapshot, event)
@@ -368,7 +371,7 @@ def _remember_boot(snapshot: Snapshot, running: Running) -> Snapshot:
     elif running.os_version != plan.boot_os:
         key = os_key(plan.boot_os)
         boots[key] = boots.get(key, 0) + 1
-    elif running.changes_docker(plan):
+    elif running.lacks_docker(plan):
         key = docker_key(plan.boot_os, plan.docker)
         boots[key] = boots.get(key, 0) + 1
     return replace(snapshot, boots=boots, verify_boot=False, reboot=None)
@@ -396,7 +399,8 @@ def _remember_comparison(snapshot: Snapshot, running: Running, event: Compared) 
     note = RebootNote(
         snapshot.boot_id,
         plan.key,
-        clean_docker=running.changes_docker(plan),
+        # Where no Docker was ever seen, none can change, and data of unknown origin are left alone (I6).
+        clean_docker=plan.docker is not None and snapshot.docker_seen not in (None, plan.docker),
         accepted_at=asked.accepted_at if asked and same else None,
     )
     return replace(snapshot, reboot=note)

@@ -49,6 +49,7 @@ class Snapshot:
     :param next_try: when the failed effect runs again.
     :param waiting_for, waiting_until: what the effect waits for, for people.
     :param boots: how many boots did not bring what they were for, by :attr:`Plan.key`.
+    :param docker_seen: the Docker reference that was seen applied last: the one whose data lie in /var/lib/docker.
     :param os_update: what update_engine does, as seen by this process; None until its source has reported.
     :param hook_asked: the update operator asks for its pre-reboot check.
     :param hook_answered: the success annotation is on the node.
@@ -67,6 +68,7 @@ class Snapshot:
     waiting_until: float | None = None
     reboot: RebootNote | None = None
     boots: Mapping[str, int] = field(default_factory=dict)
+    docker_seen: str | None = None
     published_at: float | None = None
     os_update: OsUpdate | None = None
     hook_asked: bool = False

@@ -120,11 +120,24 @@ def test_only_another_os_or_another_docker_needs_a_reboot(
 
 @pytest.mark.accepts("I6")
 def test_docker_data_is_cleaned_exactly_when_docker_changes(core: Lifecycle) -> None:
-    for docker in ("17.03", "1.12", None):
-        step = run(core, first(core), [*TO_REBOOT[:-1], Compared(5, Running(OLD, docker, intact=True))])
+    for docker in ("17.03", "1.12"):
+        seen = Running(OLD, docker, intact=True)
+        step = run(core, first(core), [Gathered(1, TARGET, seen), *TO_REBOOT[1:-1], Compared(5, seen)])
         effect = step.effects[0]
         assert isinstance(effect, Reboot)
         assert effect.clean_docker == (docker != "17.03")
+
+
+@pytest.mark.accepts("I6")
+def test_a_docker_that_was_not_applied_has_not_changed(core: Lifecycle) -> None:
+    """What lies in its data directory is what the Docker seen last has put there."""
+    unsealed = Running(NEW, None, intact=True)
+    for seen, cleaned in (("17.03", False), ("1.12", True), (None, False)):
+        before = Running(OLD, seen, intact=True)
+        step = run(core, first(core), [Gathered(1, TARGET, before), *TO_REBOOT[1:-1], Compared(5, unsealed)])
+        effect = step.effects[0]
+        assert isinstance(effect, Reboot)
+        assert effect.clean_docker is cleaned
 
 
 @pytest.mark.accepts("A5")
