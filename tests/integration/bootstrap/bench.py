@@ -92,18 +92,19 @@ class Bench:
 
     @contextmanager
     def small_disk(self, absolute: str, size: int) -> Iterator[Path]:
-        """A file system of *size* bytes on the node's folder *absolute*, with what was there; gone after the block."""
+        """A file system of *size* bytes on the node's folder *absolute*; what is in the folder moves there and back."""
         path = self.path(absolute)
+        path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as kept:
-            if path.exists():
-                shutil.copytree(path, kept, dirs_exist_ok=True)
-            path.mkdir(parents=True, exist_ok=True)
+            _move(path, Path(kept))
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], check=True)
             try:
-                shutil.copytree(kept, path, dirs_exist_ok=True)
+                _move(Path(kept), path)
                 yield path
+                _move(path, Path(kept))
             finally:
                 subprocess.run(["umount", path], check=True)
+            _move(Path(kept), path)
 
     @contextmanager
     def read_only(self, absolute: str) -> Iterator[None]:
@@ -243,6 +244,11 @@ async def open_bench(root: Path, server: ForkServer, plot: Plot = QUIET) -> Asyn
     except BaseExceptionGroup as group:
         # The sandbox's nurseries wrap what a test raises: pytest shows the bare error better.
         raise _only(group) from None
+
+
+def _move(source: Path, target: Path) -> None:
+    for each in list(source.iterdir()):
+        shutil.move(each, target)
 
 
 def _only(error: BaseException) -> BaseException:
