@@ -46,7 +46,7 @@ class Source(Protocol[T]):
 
     @property
     def what(self) -> str: ...
-    async def list(self) -> Listing[T]: ...
+    async def current(self) -> Listing[T]: ...
     def watch(
         self, revision: str, seconds: float, stall: float
     ) -> AbstractAsyncContextManager[AsyncIterator[WatchEvent[T]]]: ...
@@ -116,7 +116,7 @@ class _Reflector(Generic[T]):
         while True:
             begun, wait = math.inf, 0.0
             try:
-                listing = await self.source.list()
+                listing = await self.source.current()
                 self.revision = listing.revision
                 self._well()
                 if self.handed_out != listing.object_revision:

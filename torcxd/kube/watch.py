@@ -83,7 +83,7 @@ class NamedObject(Generic[T]):
         self._rule = rule
         self._parse = parse
 
-    async def list(self) -> Listing[T]:
+    async def current(self) -> Listing[T]:
         """The object as it is now.
 
         :raises TorcxdError: as :class:`KubeClient`; permanent too for an object of the wrong shape.

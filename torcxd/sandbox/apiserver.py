@@ -29,6 +29,7 @@ __all__ = ["USER", "ApiServer", "Fault", "ObjectKey"]
 
 DEFAULT_VERSION: Final = "v1.8.4+coreos.0"
 
+_NAME_RULE: Final = "name part must be no more than 63 characters"
 _SELECTED: Final = "metadata.name="
 # A kubelet's node before its first heartbeat, as the API server fills it in.
 _NODE_SPEC: Final = {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]}
@@ -51,6 +52,7 @@ class ApiServer:
     :param token: the bearer token that is accepted; None where a client certificate is what counts.
     :ivar store: all objects, complete with metadata, and their changes.
     :ivar watches: the running watches, and how the next ones go wrong.
+    :ivar early: whether it answers a failed JSON Patch as Kubernetes 1.6 does, by an internal error.
     :ivar forbidden: verbs and resources that nobody may use: ``("create", "events")``.
     :ivar fault: what every request gets, None for its answer.
     :ivar faults: what the next requests get, one each, before :attr:`fault` counts.
@@ -61,6 +63,7 @@ class ApiServer:
         self.token = token
         self.store = ObjectStore()
         self.watches = Watches(self.store)
+        self.early = False
         self.forbidden: set[tuple[str, str]] = set()
         self.fault: Fault | None = None
         self.faults: deque[Fault] = deque()
@@ -218,7 +221,9 @@ class ApiServer:
             case apiserver_patch.JSON_PATCH:
                 try:
                     new = apply_json_patch(old, patch)
-                except PatchRefused:
+                except PatchRefused as error:
+                    if self.early:
+                        return status_answer(500, "InternalError", f"Testing value {error} failed", {})
                     message = "the server rejected our request due to an error in our request"
                     return status_answer(422, "Invalid", message, {})
             case apiserver_patch.MERGE_PATCH:
@@ -233,7 +238,16 @@ class ApiServer:
                 "please apply your changes to the latest version and try again"
             )
             return status_answer(409, "Conflict", message, details)
+        if too_long := next((each for each in new["metadata"].get("annotations", {}) if not _is_name(each)), None):
+            message = f'Node "{key.name}" is invalid: metadata.annotations: Invalid value: "{too_long}": {_NAME_RULE}'
+            cause = {"reason": "FieldValueInvalid", "message": _NAME_RULE, "field": "metadata.annotations"}
+            return status_answer(422, "Invalid", message, {**details, "kind": "Node", "causes": [cause]})
         return json_answer(200, self.store.put(key, new, _manager(request)))
+
+
+def _is_name(annotation: str) -> bool:
+    """Whether the part after the prefix is of acceptable length; nothing else is checked."""
+    return 0 < len(annotation.rpartition("/")[2]) <= 63
 
 
 def _node_key(name: str) -> ObjectKey:
