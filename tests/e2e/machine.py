@@ -15,6 +15,7 @@ address is reachable; it can change neither interfaces nor routes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -38,6 +39,14 @@ MAX_BOOTS: Final = 6
 # Fail-safes only, no test waits for them: several times what a slow machine took.
 DEADLINE: Final = 180.0
 POWER_OFF_DEADLINE: Final = 60.0
+
+# Where the host's control groups are: version 2, or version 1 with systemd's own hierarchies.
+_HIERARCHIES: Final = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
+# Run systemd-nspawn with the arguments after the fifth in the control groups "$5", on the overlay of "$1" to "$4".
+_NSPAWN_SCRIPT: Final = (
+    OVERLAY_SCRIPT + 'for each in $5; do mkdir -p "$each"; echo $$ >"$each/cgroup.procs"; done\n'
+    'root=$4; shift 5; exec systemd-nspawn --directory="$root" "$@"'
+)
 
 _REPORT: Final = '''\
 #!/usr/bin/python3
@@ -96,6 +105,9 @@ class Machine:
         self.layers = tuple(layers)
         self.folder = folder
         self.upper = folder / "upper"
+        # A control group of its own: two systemds in one would end each other's processes.
+        self._name = f"e2e-{os.getpid()}"
+        self._cgroups = [Path(each, self._name) for each in _HIERARCHIES if Path(each, "cgroup.procs").exists()]
         self._binds: list[str] = []
         self.events: list[Event] = []
         self.boots = 0
@@ -136,13 +148,16 @@ class Machine:
 
         :raises subprocess.CalledProcessError: when *check* is set and it fails; its output is in the exception.
         """
-        return subprocess.run(
-            self._nspawn("--as-pid2", "--pipe", *command),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=check,
-        )
+        try:
+            return subprocess.run(
+                self._nspawn("--as-pid2", "--pipe", *command),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=check,
+            )
+        finally:
+            self._remove_cgroups()
 
     # While it runs.
 
@@ -172,6 +187,7 @@ class Machine:
             raise
         finally:
             shutil.rmtree(exchange)
+            self._remove_cgroups()
 
     async def event(self, name: str, *, boot: int | None = None) -> Event:
         """Wait until the machine has reported *name* (in its boot number *boot*); at once if it has already.
@@ -206,6 +222,16 @@ class Machine:
         await self.run(
             "bash", "-c", f'grep --extended-regexp --max-count={count} -e "$1" < <({follow})', "bash", pattern
         )
+
+    async def journal_entries(self, match: str, *, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until *count* entries of this boot's journal match ``FIELD=value``; returns them, oldest first."""
+        follow = f"journalctl --follow --lines=all --boot --output=json '{match}' 2>/dev/null"
+        found = await self.run("bash", "-c", f"head --lines={count} < <({follow})")
+        return [json.loads(line) for line in found.stdout.splitlines()]
+
+    def inside(self, absolute: str) -> Path:
+        """A file of the running machine as it sees it, with what is mounted there; :meth:`path` is what lies on disk."""
+        return Path(f"/proc/{self._leader()}/root") / absolute.lstrip("/")
 
     async def power_off(self) -> None:
         """Shut the machine down in order, and wait until it is."""
@@ -252,21 +278,28 @@ class Machine:
     # How it works.
 
     def _nspawn(self, *arguments: str) -> list[str]:
-        script = OVERLAY_SCRIPT + 'root=$4; shift 4; exec systemd-nspawn --directory="$root" "$@"'
         lower = ":".join(map(str, self.layers))
         paths = (lower, self.upper, self.folder / "work", self.folder / "root")
         return [
-            *("unshare", "--mount", "--propagation=private", "sh", "-euc", script, "sh", *map(str, paths)),
+            *("unshare", "--mount", "--propagation=private", "sh", "-euc", _NSPAWN_SCRIPT, "sh", *map(str, paths)),
+            " ".join(map(str, self._cgroups)),
             "--quiet",
             # There is no systemd on the host to register with; its own unit is none of the machine's business either.
             "--register=no",
             "--keep-unit",
-            f"--machine=e2e-{os.getpid()}",
+            f"--machine={self._name}",
             "--link-journal=no",
             "--resolv-conf=off",
             "--timezone=off",
             *arguments,
         ]
+
+    def _remove_cgroups(self) -> None:
+        for top in self._cgroups:
+            for directory, _, _ in os.walk(top, topdown=False):
+                # What a killed machine leaves may still be ending; an empty group that stays harms nobody.
+                with contextlib.suppress(OSError):
+                    Path(directory).rmdir()
 
     async def _keep_booting(self, exchange: Path) -> None:
         try:

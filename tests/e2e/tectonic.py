@@ -45,6 +45,7 @@ class Site:
 
     bucket: Bucket
     bucket_server: Server
+    api: ApiServer
     api_server: Server
 
 
@@ -90,7 +91,7 @@ async def tectonic_site(
             machine.write("/etc/torcxd/environment", "".join(f"{name}={value}\n" for name, value in settings.items()))
             url = api_serving.url if api_server else _NOBODY
             machine.write("/etc/kubernetes/kubeconfig", api.kubeconfig(url), mode=0o600)
-            yield Site(bucket, server, api_serving)
+            yield Site(bucket, server, api, api_serving)
 
 
 def _install_os(machine: Machine, docker: str) -> None:
