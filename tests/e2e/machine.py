@@ -18,7 +18,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -157,7 +159,7 @@ class Machine:
                 check=check,
             )
         finally:
-            self._remove_cgroups()
+            self._clear_cgroups()
 
     # While it runs.
 
@@ -187,7 +189,7 @@ class Machine:
             raise
         finally:
             shutil.rmtree(exchange)
-            self._remove_cgroups()
+            self._clear_cgroups()
 
     async def event(self, name: str, *, boot: int | None = None) -> Event:
         """Wait until the machine has reported *name* (in its boot number *boot*); at once if it has already.
@@ -230,7 +232,7 @@ class Machine:
         return [json.loads(line) for line in found.stdout.splitlines()]
 
     def inside(self, absolute: str) -> Path:
-        """A file of the running machine as it sees it, with what is mounted there; :meth:`path` is what lies on disk."""
+        """A file as the running machine sees it, with what is mounted there; :meth:`path` is what lies on disk."""
         return Path(f"/proc/{self._leader()}/root") / absolute.lstrip("/")
 
     async def power_off(self) -> None:
@@ -294,12 +296,21 @@ class Machine:
             *arguments,
         ]
 
-    def _remove_cgroups(self) -> None:
-        for top in self._cgroups:
-            for directory, _, _ in os.walk(top, topdown=False):
-                # What a killed machine leaves may still be ending; an empty group that stays harms nobody.
-                with contextlib.suppress(OSError):
-                    Path(directory).rmdir()
+    def _clear_cgroups(self) -> None:
+        """End what is left of the machine: its systemd outlives a systemd-nspawn that was killed."""
+        groups = [Path(directory) for top in self._cgroups for directory, _, _ in os.walk(top, topdown=False)]
+        left = {int(pid) for group in groups for pid in (group / "cgroup.procs").read_text("ascii").split()}
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                descriptor = os.pidfd_open(pid)
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                # Readable once the process has ended; a machine's first one ends after all others.
+                select.select([descriptor], [], [])
+                os.close(descriptor)
+        for group in groups:
+            # The kernel may not have let go of the last one yet; an empty group that stays harms nobody.
+            with contextlib.suppress(OSError):
+                group.rmdir()
 
     async def _keep_booting(self, exchange: Path) -> None:
         try:
