@@ -15,6 +15,7 @@ whatever goes wrong, and for however long, it tells its health and tries again. 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -75,6 +76,9 @@ class Pace:
 
 DEFAULT_PACE: Final = Pace()
 
+# etcd's revisions are 64 bits wide.
+_DECIMAL: Final = re.compile(r"[0-9]{1,20}")
+
 
 @asynccontextmanager
 async def follow(
@@ -88,7 +92,8 @@ async def follow(
     """The states of *source*'s object, while the block runs: the present one first, then each that differs from it.
 
     None stands for no such object. The iterator never ends and raises no :class:`TorcxdError`. Nothing is queued here:
-    while the caller is busy with one state the server waits, or ends the watch. Cancellation closes the connection.
+    while the caller is busy with one state the server waits, or ends the watch. Cancellation closes the connection, and
+    ends the iterator: to wait for the next state only so long, leave that to a task of its own.
 
     :param random: random numbers in [0, 1).
     :param pause: waits for so many seconds.
@@ -125,6 +130,7 @@ class _Reflector(Generic[T]):
                 while True:
                     begun = trio.current_time()
                     async with self._watch() as events:
+                        self._well()
                         async for event in events:
                             self._well()
                             if self._is_news(event):
@@ -176,5 +182,5 @@ class _Reflector(Generic[T]):
 
 def _is_older(revision: str, than: str) -> bool:
     """Whether it is certain that *revision* is older."""
-    decimal = all(each.isascii() and each.isdecimal() for each in (revision, than))
-    return decimal and int(revision) < int(than)
+    comparable = all(_DECIMAL.fullmatch(each) for each in (revision, than))
+    return comparable and int(revision) < int(than)

@@ -109,7 +109,7 @@ class NamedObject(Generic[T]):
 
         The iterator ends when the server ends the watch in good order. Cancellation closes the connection.
 
-        :param seconds: after how long the server shall end the watch; made whole.
+        :param seconds: after how long the server shall end the watch; made whole, at least 1.
         :param stall: seconds without anything from the server after which the connection counts as dead.
         :raises Expired: on entering the block or while iterating.
         :raises TorcxdError: likewise: as :class:`KubeClient`, and for a stalled, cut or malformed watch.
@@ -120,7 +120,7 @@ class NamedObject(Generic[T]):
             "resourceVersion": revision,
             # Old servers know no bookmarks and ignore it.
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(round(seconds)),
+            "timeoutSeconds": str(max(1, round(seconds))),
         }
         try:
             async with self._client.stream(self._path, self._rule, query, stall) as body:

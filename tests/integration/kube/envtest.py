@@ -52,7 +52,6 @@ def real_cluster(assets: Path, directory: Path, ports: tuple[int, int, int]) -> 
                 f"--listen-client-urls={etcd}",
                 f"--advertise-client-urls={etcd}",
                 f"--listen-peer-urls=http://127.0.0.1:{peer_port}",
-                "--unsafe-no-fsync",
             )
         )
         server = stack.enter_context(
@@ -71,7 +70,7 @@ def real_cluster(assets: Path, directory: Path, ports: tuple[int, int, int]) -> 
                 "--service-account-issuer=https://127.0.0.1/",
                 f"--service-account-key-file={directory / 'accounts.key'}",
                 f"--service-account-signing-key-file={directory / 'accounts.key'}",
-                "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
+                "--disable-admission-plugins=ServiceAccount",
             )
         )
         authority = directory / "ca.crt"
