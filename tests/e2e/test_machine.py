@@ -36,6 +36,15 @@ async def test_waiting_for_what_never_comes_ends_with_the_machine(new_machine: C
             await machine.event("nonsense")
 
 
+async def test_a_machine_that_is_left_is_ended(new_machine: Callable[[], Machine]) -> None:
+    machine = new_machine()
+    async with machine.running():
+        await machine.event("boot")
+        root = machine.inside("/")
+        assert root.exists()
+    assert not root.exists()
+
+
 def test_the_installed_wheel_runs_without_booting(new_machine: Callable[[], Machine]) -> None:
     done = new_machine().execute("/opt/torcxd/bin/python", "-c", "import torcxd; print(torcxd.__version__)")
     assert done.stdout.strip() == "0.1.0"
