@@ -1,4 +1,4 @@
-"""Digests of files."""
+"""Digests of files, each computed once."""
 
 from __future__ import annotations
 
@@ -10,18 +10,52 @@ from pathlib import Path
 from torcxd.errors import PermanentError, from_os_error
 from torcxd.lifecycle.catalog import Digest
 
+_Stamp = tuple[int, int, int, int]
 
-def file_digest(path: Path, algorithm: str) -> Digest:
-    """Hash the regular file *path*, with bounded memory. Blocks: 1 GB takes a second or two.
 
-    :param algorithm: as in :class:`~torcxd.lifecycle.catalog.Digest`.
-    :raises TorcxdError: typed by the errno, or because *path* itself is a symbolic link or no regular file.
+class Digests:
+    """What this process knows of the digests of files, for as long as the files look the same.
+
+    An image is looked at in each state on its way from staging through the stores into the running system, and hashing
+    it takes longer than all the rest. What looks the same is the same file, whatever its name: inode, size and time of
+    modification. Nothing is remembered beyond the process: what an earlier one has seen may have lost bytes in a power
+    cut or to a bad disk. It may be used from several threads.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb", buffering=0) as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise PermanentError(f"{path} is not a regular file")
-            return Digest(algorithm, hashlib.file_digest(stream, algorithm).hexdigest())
-    except OSError as error:
-        raise from_os_error(error, "read", path) from error
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, _Stamp], Digest] = {}
+
+    def of(self, path: Path, algorithm: str) -> Digest:
+        """The digest of the regular file *path*. Blocks if it is not known: 1 GB takes a second or two.
+
+        :param algorithm: as in :class:`~torcxd.lifecycle.catalog.Digest`.
+        :raises TorcxdError: typed by the errno, or because *path* itself is a symbolic link or no regular file.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb", buffering=0) as stream:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode):
+                    raise PermanentError(f"{path} is not a regular file")
+                # Stamped before it is read: if it changes meanwhile, the stamp is of no file any more.
+                key = (algorithm, _stamp(found))
+                if key not in self._known:
+                    self._known[key] = Digest(algorithm, hashlib.file_digest(stream, algorithm).hexdigest())
+                return self._known[key]
+        except OSError as error:
+            raise from_os_error(error, "read", path) from error
+
+    def learn(self, path: Path, digest: Digest) -> None:
+        """Remember the digest of a file that was hashed while it was written, and that nobody else can write.
+
+        :raises TorcxdError: typed by the errno.
+        """
+        try:
+            self._known[digest.algorithm, _stamp(path.lstat())] = digest
+        except OSError as error:
+            raise from_os_error(error, "look at", path) from error
+
+
+def _stamp(found: os.stat_result) -> _Stamp:
+    # Not the time of the last change (ctime): a further link and another mode change that, and not the content.
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)

@@ -15,7 +15,7 @@ from typing import Final
 
 import trio
 
-from torcxd.addons.hashing import file_digest
+from torcxd.addons.hashing import Digests
 from torcxd.addons.partial import PART, VALIDATOR, PartialFile
 from torcxd.addons.private import private_directory
 from torcxd.errors import EX_DATAERR, PermanentError, from_os_error
@@ -24,7 +24,6 @@ from torcxd.lifecycle.catalog import Digest
 
 log = logging.getLogger(__name__)
 
-_Stamp = tuple[int, ...]
 _SUFFIXES: Final = ("", PART, VALIDATOR)
 
 
@@ -32,13 +31,12 @@ class Staging:
     """The staging directory of a node; private (0700) to the user that torcxd runs as.
 
     :param directory: created when first needed. A symbolic link, or another user's directory, is refused.
+    :param digests: what the process knows of files; of its own unless given. A name alone is not believed.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, digests: Digests | None = None) -> None:
         self.directory = directory
-        # What the files looked like when this process saw that their digest is right. A name alone is not believed: an
-        # earlier run's file may have lost bytes in a power cut or to a bad disk.
-        self._seen: dict[Digest, _Stamp] = {}
+        self._digests = digests or Digests()
 
     def path(self, digest: Digest) -> Path:
         """Where the whole file of *digest* is, or will be."""
@@ -102,7 +100,7 @@ class Staging:
         """Give a partial file whose digest is right its final name, durably. Blocks until the disk has it."""
         digest = partial.found()
         path = partial.finish()
-        self._seen[digest] = _stamp(path)
+        self._digests.learn(path, digest)
         return path
 
     def _holds(self, digest: Digest) -> bool:
@@ -110,25 +108,13 @@ class Staging:
             return False
         private_directory(self.directory)
         path = self.path(digest)
-        try:
-            stamp = _stamp(path)
-        except FileNotFoundError:
+        if not os.path.lexists(path):
             return False
-        except OSError as error:
-            raise from_os_error(error, "look at", path) from error
-        if self._seen.get(digest) == stamp:
-            return True
-        if not path.is_symlink() and file_digest(path, digest.algorithm) == digest:
-            self._seen[digest] = stamp
+        if not path.is_symlink() and self._digests.of(path, digest.algorithm) == digest:
             return True
         log.warning("%s is not what its name says. It is removed.", path)
         files.remove(path)
         return False
-
-
-def _stamp(path: Path) -> _Stamp:
-    found = path.lstat()
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _remove_unlocked(path: Path) -> bool:

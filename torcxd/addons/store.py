@@ -20,7 +20,7 @@ from typing import Final
 
 import trio
 
-from torcxd.addons.hashing import file_digest
+from torcxd.addons.hashing import Digests
 from torcxd.addons.names import component
 from torcxd.errors import EX_CONFIG, EX_DATAERR, PermanentError, TorcxdError, from_os_error
 from torcxd.host import files
@@ -44,11 +44,13 @@ class Store:
     in a thread. Names are checked: one that cannot be a path component is a :class:`PermanentError`.
 
     :param running: the OS version that runs now, whose vendor store is the one that is mounted.
+    :param digests: what the process knows of files; of its own unless given.
     """
 
-    def __init__(self, layout: Layout, running: str) -> None:
+    def __init__(self, layout: Layout, running: str, digests: Digests | None = None) -> None:
         self._layout = layout
         self._running = running
+        self._digests = digests or Digests()
 
     def target(self, os_version: str, name: str, reference: str) -> Path:
         """Where torcxd puts the image for *os_version*: ``/var/lib/torcx/store/<os>/<name>:<reference>.torcx.tgz``."""
@@ -89,7 +91,7 @@ class Store:
             directory = path.parent
             if path.is_symlink() or (directory != self._layout.user_store and directory.is_symlink()):
                 return False
-        return file_digest(file, digest.algorithm) == digest
+        return self._digests.of(file, digest.algorithm) == digest
 
     async def find_digest(self, name: str, reference: str, digest: Digest) -> Path | None:
         """An image of that name, reference and digest in the user store of whatever OS version, to be placed again.
@@ -102,7 +104,7 @@ class Store:
         for version in reversed(self.versions()):
             path = self.target(version, name, reference)
             try:
-                if file_digest(path, digest.algorithm) == digest:
+                if self._digests.of(path, digest.algorithm) == digest:
                     return path
             except TorcxdError:
                 continue
@@ -211,7 +213,7 @@ class Store:
 
     def _same_content(self, one: Path, other: Path) -> bool:
         file = self._follow(one)
-        return file is not None and file_digest(file, "sha512") == file_digest(other, "sha512")
+        return file is not None and self._digests.of(file, "sha512") == self._digests.of(other, "sha512")
 
     def _stores(self, os_version: str) -> Iterator[Path]:
         vendor = self._layout.stores(os_version)[0]

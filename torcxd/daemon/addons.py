@@ -52,8 +52,8 @@ async def place(ctx: Context, effect: Place, report: Report) -> None:
     """Give the staged images their final names, pin the profile, remove what is not needed; report ``Placed``."""
     plan = effect.plan
     running_os = read_os_release(ctx.layout.os_release).version
-    store = Store(ctx.layout, running_os)
-    staging = Staging(ctx.layout.staging)
+    store = Store(ctx.layout, running_os, ctx.digests)
+    staging = Staging(ctx.layout.staging, ctx.digests)
     for image in plan.images:
         if await holds(ctx, store, image, running_os):
             continue
@@ -116,19 +116,20 @@ async def download(ctx: Context, http: HttpClient, plan: Plan) -> None:
     """Bring each image of a resolved plan that no store holds into staging."""
     missing = await _missing(ctx, plan)
     if missing:
-        fetcher = Fetcher(http, Staging(ctx.layout.staging), parallel=ctx.settings.parallel, progress=ctx.progress)
+        staging = Staging(ctx.layout.staging, ctx.digests)
+        fetcher = Fetcher(http, staging, parallel=ctx.settings.parallel, progress=ctx.progress)
         await fetcher.fetch(missing)
 
 
 async def missing_images(ctx: Context, plan: Plan) -> list[Image]:
     """The images of a resolved plan that neither a store nor the OS image has."""
     running_os = read_os_release(ctx.layout.os_release).version
-    store = Store(ctx.layout, running_os)
+    store = Store(ctx.layout, running_os, ctx.digests)
     return [each for each in plan.images if not await holds(ctx, store, each, running_os)]
 
 
 async def _missing(ctx: Context, plan: Plan) -> list[Download]:
-    store = Store(ctx.layout, plan.target.current_os)
+    store = Store(ctx.layout, plan.target.current_os, ctx.digests)
     downloads = []
     for image in await missing_images(ctx, plan):
         if await store.find_digest(image.name, image.reference, image.digest) is not None:

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torcxd.addons.hashing import Digests
 from torcxd.clock import Clock, SystemClock
 from torcxd.daemon.progress import Progress, Silent
 from torcxd.dbus.bus import Bus, open_bus
@@ -23,6 +24,7 @@ class Context:
 
     :param environment: the process's environment, for proxies and in-cluster access.
     :param timeouts: of every HTTP request.
+    :param digests: what was seen of images, so that each is hashed once.
     """
 
     settings: Settings
@@ -31,6 +33,7 @@ class Context:
     clock: Clock = field(default_factory=SystemClock)
     progress: Progress = field(default_factory=Silent)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    digests: Digests = field(default_factory=Digests)
 
     def path(self, setting: str) -> Path:
         """A path setting, below the root."""

@@ -19,7 +19,7 @@ async def inspect(ctx: Context, plan: Plan | None) -> Running:
     """
     release = read_os_release(ctx.layout.os_release)
     sealed = read_sealed(ctx.layout)
-    store = Store(ctx.layout, release.version)
+    store = Store(ctx.layout, release.version, ctx.digests)
     reference = sealed.reference(DOCKER) if sealed else None
     docker = store.resolve_reference(release.version, DOCKER, reference) if reference else None
     detail = (
