@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from torcxd import __version__
+from torcxd.errors import EX_CONFIG
+from torcxd.paths import Layout
+from torcxd.settings import BY_NAME
 
 PROJECT = Path(__file__).resolve().parents[2]
 SYSTEMD = PROJECT / "systemd"
@@ -25,6 +28,36 @@ MOUNTS = [
     "/etc/torcx:/etc/torcx",
     "/etc/kubernetes:/etc/kubernetes",
 ]
+
+
+# What the daemon has to write: torcx's stores, staging and profile, kubelet.env, its own state, and units of this boot.
+DAEMON_WRITES = {
+    "/etc/kubernetes",
+    "-/etc/torcx",
+    "-/var/lib/torcx",
+    "-/var/lib/torcxd",
+    "-/run/torcxd",
+    "-/run/systemd/system",
+}
+# What takes powers away, and is either on or forgotten.
+HARDENING = {
+    "LockPersonality",
+    "MemoryDenyWriteExecute",
+    "NoNewPrivileges",
+    "PrivateDevices",
+    "PrivateMounts",
+    "PrivateTmp",
+    "ProtectClock",
+    "ProtectControlGroups",
+    "ProtectHome",
+    "ProtectHostname",
+    "ProtectKernelLogs",
+    "ProtectKernelModules",
+    "ProtectKernelTunables",
+    "RestrictNamespaces",
+    "RestrictRealtime",
+    "RestrictSUIDSGID",
+}
 
 
 def directives(name: str) -> dict[str, list[str]]:
@@ -70,9 +103,9 @@ def test_no_start_limit_ends_the_retries(name: str) -> None:
 
 
 @pytest.mark.accepts("C4", "C9")
-def test_both_units_of_a_node_are_enabled_by_default() -> None:
+def test_the_units_of_a_node_are_enabled_by_default() -> None:
     preset = (SYSTEMD / "preset/50-tectonic-node.preset").read_text(encoding="utf-8").splitlines()
-    assert {"enable k8s-node-bootstrap.service", "enable kubelet.service"} <= set(preset)
+    assert {f"enable {each}.service" for each in ("k8s-node-bootstrap", "kubelet", "torcxd")} <= set(preset)
 
 
 @pytest.mark.accepts("C5")
@@ -91,7 +124,8 @@ def test_the_container_has_exactly_the_documented_mounts() -> None:
 
 @pytest.mark.accepts("A38")
 def test_proxy_variables_reach_the_program() -> None:
-    assert directives("k8s-node-bootstrap.service")["Service.EnvironmentFile"] == ["-/etc/torcxd/environment"]
+    for name in ("k8s-node-bootstrap.service", "torcxd.service"):
+        assert directives(name)["Service.EnvironmentFile"] == ["-/etc/torcxd/environment"]
     container = directives("container/k8s-node-bootstrap.service")
     assert container["Service.EnvironmentFile"] == ["-/etc/torcxd/environment"]
     passed = re.findall(r"--env (\S+)", container["Service.ExecStartPre"][-1])
@@ -113,3 +147,51 @@ def test_the_kubelet_has_the_documented_directives() -> None:
     assert unit["Service.Restart"] == ["always"]
     assert unit["Unit.StartLimitIntervalSec"] == ["0"]
     assert unit["Install.WantedBy"] == ["multi-user.target"]
+
+
+def test_the_daemon_comes_after_the_bootstrap_and_stays() -> None:
+    unit = directives("torcxd.service")
+    assert unit["Service.ExecStart"] == ["/opt/torcxd/bin/torcxd run"]
+    assert unit["Unit.ConditionPathExists"] == ["/etc/kubernetes/kubelet.env"]
+    assert "k8s-node-bootstrap.service" in unit["Unit.After"][0].split()
+    # The bootstrap may succeed at any of its tries: each brings the daemon along.
+    assert unit["Install.WantedBy"] == ["multi-user.target k8s-node-bootstrap.service"]
+    assert unit["Unit.StartLimitIntervalSec"] == ["0"]
+    assert unit["Service.Restart"] == ["on-failure"]
+    assert unit["Service.RestartPreventExitStatus"] == [str(EX_CONFIG)]
+
+
+def test_the_daemon_speaks_to_the_service_manager() -> None:
+    unit = directives("torcxd.service")
+    assert unit["Service.Type"] == ["notify"]
+    assert unit["Service.WatchdogSec"] == ["2min"]
+    assert unit["Service.ExecReload"] == ['/bin/sh -c "kill -HUP $MAINPID"']
+    # It says that it is ready once update_engine was heard, which may be never.
+    assert unit["Service.TimeoutStartSec"] == ["infinity"]
+
+
+def test_the_daemon_writes_where_it_must_and_has_no_other_powers() -> None:
+    unit = directives("torcxd.service")
+    assert unit["Service.ProtectSystem"] == ["strict"]
+    assert set(unit["Service.ReadWritePaths"][0].split()) == DAEMON_WRITES
+    assert {key for key in HARDENING if unit.get(f"Service.{key}") == ["yes"]} == HARDENING
+    assert unit["Service.CapabilityBoundingSet"] == ["CAP_DAC_READ_SEARCH"]
+    assert unit["Service.RestrictAddressFamilies"] == ["AF_INET AF_INET6 AF_UNIX"]
+    assert unit["Service.SystemCallFilter"] == ["@system-service", "~@privileged"]
+
+
+def test_the_daemon_may_write_its_own_paths() -> None:
+    layout = Layout()
+    written = [
+        layout.user_store,
+        layout.staging,
+        layout.next_profile,
+        *layout.profile_directories()[2:],
+        layout.state_file,
+        layout.keyring_home,
+        layout.sources_file,
+        layout.runtime_units,
+        Path(str(BY_NAME["kubelet_env_path"].default)),
+    ]
+    allowed = [Path(each.removeprefix("-")) for each in DAEMON_WRITES]
+    assert [each for each in written if not any(each.is_relative_to(path) for path in allowed)] == []
