@@ -8,9 +8,10 @@ hold until somebody changes credentials, RBAC or the address.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
+
+import msgspec
 
 from torcxd.errors import EX_DATAERR, PermanentError, TransientError
 from torcxd.http import HttpError, Response, raise_for_status, redact
@@ -78,7 +79,7 @@ def wrong_shape(url: str, what: str, where: str) -> PermanentError:
 def parse_json(body: bytes | bytearray) -> Any:
     """The document in *body*, or None where it is none."""
     try:
-        return json.loads(body)
+        return msgspec.json.decode(body)
     except (ValueError, RecursionError):
         return None
 
