@@ -82,6 +82,10 @@ class Node:
         self.write("/proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n")
         return torcx.apply(self.layout.root, self.os_version)
 
+    def add_vendor(self, os_version: str, docker: VendorDocker) -> None:
+        """There is one more OS version that the node can boot into."""
+        self._vendor[os_version] = docker
+
     def vendored(self, os_version: str) -> set[str]:
         """The names of the image files in an OS version's own store."""
         docker = self._vendor[os_version].reference

@@ -12,13 +12,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from torcxd.dbus.errors import DBusError
+from torcxd.dbus.service import Service
 from torcxd.host import docker_cleanup
 from torcxd.sandbox.apiserver import ApiServer
 from torcxd.sandbox.bucket import Bucket
@@ -192,6 +194,15 @@ class Sandbox:
                 await self._session.start(service.serve, self.bus.address)
             task_status.started()
         self._ended.set()
+
+    async def restart(self, service: Service) -> None:
+        """Start a peer anew, as systemd does with one that crashed; one that left the bus comes back."""
+        service.leave()
+        while True:
+            # The bus hears of its end a little later.
+            with suppress(DBusError):
+                await self._session.start(service.serve, self.bus.address)
+                return
 
     async def bootstrap_to_the_end(self, *flags: str, most_boots: int = 5) -> int:
         """Run ``torcxd bootstrap`` through as many reboots as it asks for; returns the last exit code.

@@ -75,7 +75,7 @@ class Bench:
         self.box.api.put_config_map(namespace, "tectonic-torcx-runtime-mappings", data)
 
     async def pending_update(self, *, version: str = NEW_OS) -> None:
-        """The OS update is installed and waits for the reboot, whoever asked for it."""
+        """The OS update is installed and waits for the reboot, whoever asked for it; update_engine says *version*."""
         await self.box.update_engine.show(Step("UPDATED_NEED_REBOOT", version=version))
         self.box.node.pending = NEW_OS
 
@@ -88,6 +88,12 @@ class Bench:
         """Wait until a download has come to *size* bytes on the disk."""
         staging = self.path("/var/lib/torcx/torcxd-staging")
         while not any(each.stat().st_size >= size for each in staging.glob("*.part")):
+            await trio.sleep(_LOOK)
+
+    async def staged(self, count: int) -> None:
+        """Wait until *count* whole downloads lie in staging."""
+        staging = self.path("/var/lib/torcx/torcxd-staging")
+        while len([each for each in staging.glob("sha512-*") if not each.suffix]) < count:
             await trio.sleep(_LOOK)
 
     @contextmanager
@@ -205,7 +211,8 @@ class Bench:
 
     def judge(self) -> None:
         """What must hold after every run: no invariant is broken, nobody printed a traceback or a secret."""
-        assert self.box.checker.check() == []
+        violations = self.box.checker.check()
+        assert not violations, "\n".join(violations)
         told = [each.stdout + each.stderr for each in self.processes]
         state = self.path("/var/lib/torcxd")
         told += [each.read_text() for each in (state / "state.json", state / "history.jsonl") if each.exists()]
