@@ -57,6 +57,7 @@ diagrams: $(VENV)/.development ## draw the states anew, in states/ and README.md
 docs: diagrams ## write man pages, shell completion and the reference of the settings anew
 	@$(BIN)/python -m tools.manual
 	@$(BIN)/python -m tools.reference
+	@$(BIN)/python -m tools.messages
 
 .PHONY: wheel
 wheel: $(VENV)/.development ## build the wheel into dist/

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from torcxd.daemon.messages import CATALOGUE, COMMON, FIELDS, Message
+from torcxd.messages import CATALOGUE, COMMON, FIELDS, Message
 
 TOP: Final = Path(__file__).parent.parent
 CATALOG: Final = TOP / "systemd/torcxd.catalog"
@@ -26,13 +26,13 @@ container's log the line stays there, and the entry is made besides if the journ
 The explanations come from `systemd/torcxd.catalog`: put it into `/usr/lib/systemd/catalog/` and run
 `journalctl --update-catalog`.
 
-This page is written by `make docs` (tools/messages.py) from `torcxd/daemon/messages.py`.
+This page is written by `make docs` (tools/messages.py) from `torcxd/messages.py`.
 """
 
 
 def catalog() -> str:
     """The file in the format of systemd's message catalogs; https://systemd.io/CATALOG."""
-    return "# Made by `make docs` (tools/messages.py) from torcxd/daemon/messages.py.\n" + "".join(
+    return "# Made by `make docs` (tools/messages.py) from torcxd/messages.py.\n" + "".join(
         f"\n-- {each.id}\nSubject: {each.subject}\nDefined-By: torcxd\nDocumentation: man:torcxd(1)\n\n{each.text}\n"
         for each in CATALOGUE
     )

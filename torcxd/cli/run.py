@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import trio
 
+from torcxd import messages
 from torcxd.cli.output import fail
 from torcxd.cli.signals import until_signal
 from torcxd.daemon.context import Context
@@ -64,7 +65,13 @@ async def _serve(ctx: Context, manager: ServiceManager, reload: Callable[[], Set
         manager.reloading()
         try:
             settings = reload()
-            log.info("The configuration was reloaded.")
+            log.info("The configuration was reloaded.", extra=messages.CONFIGURATION_RELOADED.extra())
         except TorcxdError as error:
-            log.error("The configuration was not reloaded, the old one is kept: %s.", error)
+            log.error(
+                "The configuration was not reloaded, the old one is kept: %s.",
+                error,
+                extra=messages.CONFIGURATION_REFUSED.extra(
+                    {"TORCXD_ERROR": error.message, "TORCXD_HINT": error.hint or None}
+                ),
+            )
         manager.ready()

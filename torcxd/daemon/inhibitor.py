@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from torcxd import messages
 from torcxd.dbus.bus import Bus
 from torcxd.dbus.login1 import NAME, InhibitMode, Login1
 from torcxd.dbus.signals import OwnerChange, Signals
@@ -74,6 +75,7 @@ class InhibitionGuard:
                     "Reboots are let through: after %.0f s, still %s. The node may come up without Docker.",
                     self._limit,
                     self._wanted,
+                    extra=messages.INHIBITOR_EXPIRED.extra({"TORCXD_REASON": self._wanted}),
                 )
                 while self._asked == asked:
                     await self._next_change()
@@ -96,7 +98,11 @@ class InhibitionGuard:
     async def _while_wanted(self, restarts: Signals[OwnerChange]) -> None:
         """Return when it is no longer wanted, or logind went away and took the inhibitor with it."""
         self.held = self._wanted
-        log.info("Holding off reboots: %s.", self._wanted)
+        log.info(
+            "Holding off reboots: %s.",
+            self._wanted,
+            extra=messages.INHIBITOR_TAKEN.extra({"TORCXD_REASON": self._wanted}),
+        )
         try:
             async with trio.open_nursery() as nursery:
 
@@ -111,7 +117,7 @@ class InhibitionGuard:
         finally:
             self.held = ""
             if not self._wanted:
-                log.info("Reboots are let through again.")
+                log.info("Reboots are let through again.", extra=messages.INHIBITOR_RELEASED.extra())
 
     async def _next_change(self) -> None:
         self._changed = trio.Event()

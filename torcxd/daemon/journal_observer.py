@@ -1,6 +1,6 @@
 """Tells the journal of each transition and of what went wrong, one structured entry each (N10).
 
-The entries are log records with fields (:mod:`torcxd.daemon.messages`): on a terminal they are the lines that
+The entries are log records with fields (:mod:`torcxd.messages`): on a terminal they are the lines that
 people read.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from torcxd.daemon import messages
+from torcxd import messages
 from torcxd.errors import EX_OK
 from torcxd.lifecycle.effects import Effect, End, Withhold
 from torcxd.lifecycle.events import BootVerified, Event, Failed, HookAnswered, Published, RebootRequested

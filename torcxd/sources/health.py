@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from torcxd import messages
 from torcxd.clock import Clock
 from torcxd.errors import TorcxdError
 from torcxd.host import files
@@ -52,7 +53,7 @@ class HealthBoard:
         known = self.sources.get(name)
         if known is None or not known.up:
             if known is not None:
-                log.info("The source %s is back.", name)
+                log.info("The source %s is back.", name, extra=messages.SOURCE_BACK.extra({"TORCXD_SOURCE": name}))
             self.sources[name] = SourceHealth(True, now, now)
             self._write(now)
             return
@@ -65,7 +66,12 @@ class HealthBoard:
         now = self._clock.now()
         known = self.sources.get(name)
         if known is None or known.up:
-            log.warning("The source %s is lost: %s. The others go on.", name, detail)
+            log.warning(
+                "The source %s is lost: %s. The others go on.",
+                name,
+                detail,
+                extra=messages.SOURCE_LOST.extra({"TORCXD_SOURCE": name, "TORCXD_REASON": detail}),
+            )
             self.sources[name] = SourceHealth(False, now, known.heard_at if known else None, detail)
         else:
             known.detail = detail

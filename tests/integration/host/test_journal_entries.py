@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.host.journal_reader import receive
+from torcxd import messages
 from torcxd.charts import load_chart
-from torcxd.daemon import messages
 from torcxd.daemon.journal_observer import JournalObserver
 from torcxd.errors import Kind
 from torcxd.host.journal import Journal

@@ -14,7 +14,7 @@ from tests.unit.docs.pages import PROJECT, table
 PAGE = PROJECT / "docs/architecture.md"
 PACKAGE = PROJECT / "torcxd"
 # Below every layer: they know nothing of the rest.
-EVERYWHERE = {"errors", "paths", "clock", "__version__"}
+EVERYWHERE = {"errors", "messages", "paths", "clock", "__version__"}
 # The language itself, and what reads no disk, no clock and no network.
 PURE = {"__future__", "collections", "dataclasses", "enum", "re", "transitions", "typing", "yaml"}
 # os.rename and the like; methods of Path that do the same.

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tools import messages as tool
-from torcxd.daemon.messages import CATALOGUE, FIELDS, TRANSITION, Message
+from torcxd import messages
+from torcxd.messages import CATALOGUE, FIELDS, TRANSITION, Message
 
 ADVICE = "run `make docs`"
 
@@ -35,6 +36,12 @@ def test_a_message_has_a_random_id_and_known_fields(message: Message) -> None:
 
 def test_every_field_is_some_message_s() -> None:
     assert {name for each in CATALOGUE for name in each.fields} == set(FIELDS)
+
+
+def test_every_message_is_sent_by_something() -> None:
+    names = {name for name, value in vars(messages).items() if isinstance(value, Message)}
+    sources = (each.read_text("utf-8") for each in (tool.TOP / "torcxd").rglob("*.py"))
+    assert {name for text in sources for name in re.findall(r"\bmessages\.([A-Z_]+)", text)} & names == names
 
 
 def test_what_is_made_from_it_is_not_stale() -> None:
