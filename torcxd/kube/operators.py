@@ -28,16 +28,11 @@ class OperatorNames:
 
     prefix: str
 
-    # Labels that the operator sets.
+    # The label that the operator sets.
     @property
     def before_reboot(self) -> str:
         """Asks the hooks to prepare the node for its reboot."""
         return f"{self.prefix}before-reboot"
-
-    @property
-    def after_reboot(self) -> str:
-        """Asks the hooks to look at the node after its reboot."""
-        return f"{self.prefix}after-reboot"
 
     # Labels that the agent sets.
     @property
