@@ -1,8 +1,10 @@
 """Holds off reboots while the node is not prepared for what boots next (N1).
 
-A login1 inhibitor in block mode. The kernel closes its descriptor however this process ends, so it never outlives us.
-It refuses Reboot() calls of unprivileged users and of ``systemctl reboot``; root can override it with
-``systemctl reboot --force`` or ``--ignore-inhibitors``, see docs/operation.md.
+By two login1 inhibitors, for logind listens to nobody else. One in block mode: it refuses reboots of users, and of root
+from systemd 257 on. Before, root passes it, and so do the agents of the update operators, which run as root. Them the
+other one stops, in delay mode: logind grants their reboot, and lets it wait until the inhibitor is let go, for
+``InhibitDelayMaxSec=`` at most. What passes both is in docs/operation.md. The kernel closes the descriptors however this
+process ends, so they never outlive us.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ WHO: Final = "torcxd"
 
 
 class InhibitionGuard:
-    """An observer of the engine that holds the inhibitor whenever the core wants it held.
+    """An observer of the engine that holds the inhibitors whenever the core wants reboots held off.
 
     :param limit: seconds for which one inhibition is held at most: a node that can never be prepared must not refuse
         reboots for ever.
@@ -62,7 +64,7 @@ class InhibitionGuard:
             self._changed.set()
 
     async def run(self) -> None:
-        """Take and release it until cancelled, which releases it."""
+        """Take and release them until cancelled, which releases them."""
         while True:
             if not self._wanted:
                 await self._next_change()
@@ -81,12 +83,16 @@ class InhibitionGuard:
                     await self._next_change()
 
     async def _hold(self) -> None:
-        """Hold the inhibitor for as long as it is wanted, over restarts of bus and logind."""
+        """Hold the inhibitors for as long as they are wanted, over restarts of bus and logind."""
         attempt = 0
         while self._wanted:
             try:
                 async with self._open_bus() as bus, bus.owner_changes(NAME) as restarts:
-                    with await Login1(bus).inhibit(WHAT, WHO, self._wanted, InhibitMode.BLOCK):
+                    login1 = Login1(bus)
+                    with (
+                        await login1.inhibit(WHAT, WHO, self._wanted, InhibitMode.BLOCK),
+                        await login1.inhibit(WHAT, WHO, self._wanted, InhibitMode.DELAY),
+                    ):
                         attempt = 0
                         await self._while_wanted(restarts)
             except* TorcxdError as group:
@@ -96,7 +102,7 @@ class InhibitionGuard:
                 await trio.sleep(retry.delay(attempt, self._random()))
 
     async def _while_wanted(self, restarts: Signals[OwnerChange]) -> None:
-        """Return when it is no longer wanted, or logind went away and took the inhibitor with it."""
+        """Return when they are no longer wanted, or logind went away and took the inhibitors with it."""
         self.held = self._wanted
         log.info(
             "Holding off reboots: %s.",

@@ -1,4 +1,4 @@
-"""The inhibitor on a real bus: held exactly while the node is not prepared, let go on every way out (N1)."""
+"""The inhibitors on a real bus: held exactly while the node is not prepared, let go on every way out (N1)."""
 
 from __future__ import annotations
 
@@ -68,13 +68,14 @@ async def test_it_is_held_with_a_telling_reason_until_the_set_is_complete(privat
         host.tell(UNPREPARED)
         await host.until(lambda: bool(host.guard.held))
         reason = f"the addons for OS version {NEW} are not staged yet"
-        assert host.listed == [("shutdown", "torcxd", reason, "block")]
+        # Users are refused by the one. Root, and with it an update operator's agent, is stopped by the other only.
+        assert host.listed == [("shutdown", "torcxd", reason, mode) for mode in ("block", "delay")]
         assert host.guard.held == reason
         host.tell(replace(UNPREPARED, state="verified"))
         host.tell(PREPARED)
         await host.until(lambda: not host.listed)
         assert host.guard.held == ""
-        assert len(host.records.of("Inhibit")) == 1
+        assert len(host.records.of("Inhibit")) == 2
 
 
 @pytest.mark.accepts("N1")
@@ -111,8 +112,8 @@ async def test_it_is_taken_again_after_a_restart_of_logind_and_of_the_bus(privat
 async def test_a_node_that_is_never_prepared_does_not_refuse_reboots_for_ever(private: PrivateBus) -> None:
     async with hosting(private, limit=0.5) as host:
         host.tell(UNPREPARED)
-        await host.until(lambda: len(host.records.of("Release")) == 1)
+        await host.until(lambda: len(host.records.of("Release")) == 2)
         # The next update starts the time anew.
         host.tell(PREPARED)
         host.tell(UNPREPARED)
-        await host.until(lambda: len(host.records.of("Inhibit")) == 2)
+        await host.until(lambda: len(host.records.of("Inhibit")) == 4)
