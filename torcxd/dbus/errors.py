@@ -80,7 +80,7 @@ class DBusError(TorcxdError):
         exit_code = EX_UNAVAILABLE if permanent else EX_TEMPFAIL
         if name in {ACCESS_DENIED, AUTH_FAILED}:
             exit_code = EX_NOPERM
-        hint = _PERMANENT.get(name, "") or _TRANSIENT_HINTS.get(name, "")
+        hint = _PERMANENT.get(name) or _TRANSIENT_HINTS.get(name) or "the reason is in that service's journal"
         super().__init__(message, hint=hint, exit_code=exit_code)
         self.name = name
         self.kind = Kind.PERMANENT if permanent else Kind.TRANSIENT
