@@ -81,6 +81,7 @@ class Sandbox:
     :ivar bucket_server, api_server: what they were asked; there may be no API server.
     :ivar checker: watches each boot and each request to reboot.
     :ivar reboot_asked: set by the next request to reboot, and replaced then.
+    :ivar answers_reboots: whether a request to reboot, which is obeyed in any case, is also answered.
     """
 
     plot: Plot
@@ -102,6 +103,7 @@ class Sandbox:
     nursery: trio.Nursery
     _installed: Installed
     reboot_asked: trio.Event = field(default_factory=trio.Event)
+    answers_reboots: bool = True
     _ended: trio.Event = field(default_factory=trio.Event)
     _session: trio.Nursery = field(init=False)
 
@@ -221,6 +223,8 @@ class Sandbox:
         self.checker.reboot_requested()
         asked, self.reboot_asked = self.reboot_asked, trio.Event()
         asked.set()
+        if not self.answers_reboots:
+            await trio.sleep_forever()
 
 
 @asynccontextmanager
