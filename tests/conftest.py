@@ -17,7 +17,9 @@ def statements() -> dict[str, str]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--accepts", action="store_true", help="list which statements have tests, and which do not; run none")
+    parser.addoption(
+        "--accepts", action="store_true", help="list which statements have tests, and which do not; run none"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
