@@ -11,8 +11,12 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from torcxd.errors import from_os_error
+
+# How the names of temporary files end, so that what a killed process left is told from everything else.
+_TEMPORARY: Final = ".tmp"
 
 
 def fsync_directory(directory: Path) -> None:
@@ -47,7 +51,8 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write *data* to *path*: the file holds the old content or all of the new one, never a part.
 
     A temporary file in the same directory is written, fsynced, and renamed; then the directory is fsynced.
-    A missing directory is created.
+    A missing directory is created. What killed processes left of earlier attempts at this very file is removed, so no
+    two processes may write one file at the same time: one of them would fail, and neither would tear it.
 
     :param mode: permission bits of the file, whatever the umask.
     :raises TorcxdError: typed by the errno, naming the path; the temporary file is gone then.
@@ -55,7 +60,8 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     make_directory(path.parent)
     temporary: str | None = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        _remove_abandoned(path)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
@@ -70,6 +76,15 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files of *path*. Raises ``OSError``."""
+    with os.scandir(path.parent) as entries:
+        names = [each.name for each in entries if each.name.startswith(f".{path.name}.")]
+    for each in names:
+        if each.endswith(_TEMPORARY):
+            os.unlink(path.parent / each)
 
 
 def fsync_file(path: Path) -> None:
@@ -104,14 +119,14 @@ def rename(source: Path, target: Path) -> None:
 def link(source: Path, target: Path) -> None:
     """Give the file *source* a second name, atomically replacing *target*; both keep sharing their bytes.
 
-    The link is made under a temporary name first, since link(2) refuses an existing target.
+    The link is made under a temporary name first, since link(2) refuses an existing target. What killed processes left
+    of earlier attempts is removed, as by :func:`write_atomic`.
 
     :raises TorcxdError: typed by the errno.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = target.with_name(f".{target.name}.link{_TEMPORARY}")
     try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        _remove_abandoned(target)
         os.link(source, temporary)
         os.rename(temporary, target)
         # rename(2) of two names of one file does nothing and succeeds: the temporary name would stay.
