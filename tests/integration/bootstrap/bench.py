@@ -236,18 +236,20 @@ OpenBench = Callable[..., AbstractAsyncContextManager[Bench]]
 
 
 @asynccontextmanager
-async def open_bench(root: Path, server: ForkServer, plot: Plot = QUIET) -> AsyncIterator[Bench]:
-    """A node for the length of the block, judged at its end."""
+async def open_bench(
+    parent: Path, server: ForkServer, plot: Plot = QUIET, *, folder: str = "node", seconds: float = _TOO_LONG
+) -> AsyncIterator[Bench]:
+    """A node in *parent*/*folder* for the length of the block, judged at its end."""
     bench: Bench | None = None
     try:
-        with trio.fail_after(_TOO_LONG):
-            async with open_sandbox(root, plot) as box:
+        with trio.fail_after(seconds):
+            async with open_sandbox(parent / folder, plot) as box:
                 bench = Bench(box, server)
                 yield bench
                 bench.judge()
     except trio.TooSlowError:
         said = bench.processes[-1].stderr if bench and bench.processes else "(nothing ran)"
-        raise AssertionError(f"the test took more than {_TOO_LONG:g} s; last was said:\n{said}") from None
+        raise AssertionError(f"the test took more than {seconds:g} s; last was said:\n{said}") from None
     except BaseExceptionGroup as group:
         # The sandbox's nurseries wrap what a test raises: pytest shows the bare error better.
         raise _only(group) from None

@@ -23,4 +23,4 @@ def program() -> Iterator[ForkServer]:
 @pytest.fixture
 def bench(tmp_path: Path, program: ForkServer) -> OpenBench:
     """Opens a node: ``async with bench(Plot(…)) as node``."""
-    return partial(open_bench, tmp_path / "node", program)
+    return partial(open_bench, tmp_path, program)

@@ -31,16 +31,19 @@ import torcxd.__main__
 import torcxd.cli.bootstrap
 import torcxd.cli.dispatch
 import torcxd.cli.history
+import torcxd.cli.hook
 import torcxd.cli.plan
+import torcxd.cli.run
 import torcxd.cli.status
 
 _ENTRIES: dict[str, Callable[[Sequence[str]], int]] = {
     "torcxd": torcxd.__main__.main,
     "tectonic-torcx-bootstrap": torcxd.__main__.bootstrap_main,
+    "tectonic-torcx-hook-pre": torcxd.__main__.hook_main,
 }
 _CALLS = ("rename", "link", "unlink", "mkdir", "fsync")
 # What differs from run to run in a file's name: the random end of a temporary one, and digests.
-_RANDOM = re.compile(r"(?<=/)(\.[^/]*\.|importing-|signature-)[^/.]+|[0-9a-f]{64,}")
+_RANDOM = re.compile(r"(?<=\.)\w{8}(?=\.tmp$)|(?<=/importing-)\w+|(?<=/signature-)\w+|[0-9a-f]{64,}")
 
 
 def serve(path: str) -> None:

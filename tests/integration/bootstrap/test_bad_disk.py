@@ -36,7 +36,7 @@ def free(node: Bench, folder: str) -> None:
 
 def partial_files(node: Bench) -> list[str]:
     """Temporary files that somebody left behind."""
-    found = [each for folder in FOLDERS for each in node.path(folder).rglob(".*.*") if each.is_file()]
+    found = [each for folder in FOLDERS for each in node.path(folder).rglob(".*.tmp") if each.is_file()]
     return [str(each) for each in found]
 
 
