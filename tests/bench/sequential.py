@@ -1,5 +1,5 @@
 """The bootstrap's parts strictly one after the other, as the original did them: the OS update, then for each OS version
-its manifest and its image. It runs to the point where the node would be rebooted.
+its manifest and its image, and in the end the request for the reboot.
 
 ``python -m tests.bench.sequential --root=DIR FLAG…`` takes the flags of ``torcxd bootstrap`` and prints the seconds
 that each part took, as JSON.
@@ -24,6 +24,7 @@ from torcxd.cli.dispatch import read_settings
 from torcxd.daemon.addons import download, place, resolve_plan
 from torcxd.daemon.context import Context
 from torcxd.daemon.gathering import find_target
+from torcxd.dbus.login1 import Login1
 from torcxd.lifecycle.effects import Place
 from torcxd.lifecycle.events import Event
 from torcxd.lifecycle.facts import Plan
@@ -52,6 +53,8 @@ async def run(ctx: Context) -> dict[str, float]:
             await timed(f"image {version}", download(ctx, http, alone))
             plan = replace(plan, docker=alone.docker, images=(*plan.images, *alone.images))
     await timed("placing", place(ctx, Place(plan), _ignore))
+    async with ctx.system_bus() as bus:
+        await Login1(bus).reboot()
     return parts
 
 

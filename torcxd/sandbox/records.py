@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ class Records:
         self._context = context
 
     def add(self, service: str, member: str, *args: Any) -> None:
-        """Keep a request: ``{"service": …, "member": …, "args": […]}`` and the context."""
-        entry = {"service": service, "member": member, "args": list(args), **self._context()}
+        """Keep a request: ``{"at": …, "service": …, "member": …, "args": […]}`` and the context.
+
+        ``at`` is the time of its arrival, in seconds since the epoch.
+        """
+        entry = {"at": time.time(), "service": service, "member": member, "args": list(args), **self._context()}
         self.entries.append(entry)
         if self._path is not None:
             with open(self._path, "a", encoding="utf-8") as stream:
