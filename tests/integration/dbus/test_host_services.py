@@ -65,6 +65,7 @@ async def test_a_reboot_is_asked_for_and_under_way(
     assert records.of("Reboot") == [[False]]
     (line,) = (tmp_path / "requests.jsonl").read_text().splitlines()
     assert json.loads(line) == {
+        "at": records.entries[0]["at"],
         "service": "org.freedesktop.login1",
         "member": "Reboot",
         "args": [False],
