@@ -31,6 +31,23 @@ from torcxd.settings import Settings
 log = logging.getLogger(__name__)
 
 
+def engine_for(context: Context) -> Engine:
+    """The engine of one bootstrap.
+
+    :raises TorcxdError: the boot id cannot be read.
+    """
+    policy = Policy(ends_when_published=True, ends_on_permanent=True, retry_for=context.settings.retry_for)
+    return Engine(
+        Lifecycle(load_chart(), policy),
+        StateFile(context.layout),
+        performer(context, random.random),
+        boot_id=read_boot_id(context.layout.boot_id),
+        clock=context.clock,
+        random=random.random,
+        observer=Observers(Narrator(context), JournalObserver()),
+    )
+
+
 def bootstrap(settings: Settings, layout: Layout) -> int:
     """Run the bootstrap to its end; returns the exit code: 0 only with kubelet.env in place.
 
@@ -41,15 +58,7 @@ def bootstrap(settings: Settings, layout: Layout) -> int:
     if context.kubelet_env.exists():
         log.info("%s exists: this node is bootstrapped already; nothing is left to do.", context.kubelet_env)
         return EX_OK
-    engine = Engine(
-        Lifecycle(load_chart(), Policy(ends_when_published=True, ends_on_permanent=True, retry_for=settings.retry_for)),
-        StateFile(layout),
-        performer(context, random.random),
-        boot_id=read_boot_id(layout.boot_id),
-        clock=context.clock,
-        random=random.random,
-        observer=Observers(Narrator(context), JournalObserver()),
-    )
+    engine = engine_for(context)
     with only_instance(layout):
         try:
             ending = trio.run(until_signal, engine.run, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

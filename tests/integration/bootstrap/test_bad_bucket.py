@@ -345,3 +345,15 @@ async def test_the_running_os_may_lack_the_docker_of_the_next_one(bench: OpenBen
         assert node.stored() == {f"{NEW_OS}/{IMAGE}"}
         await node.box.reboot()
         assert (await node.bootstrap()).code == 0
+
+
+@pytest.mark.accepts("A6", "A24")
+@pytest.mark.parametrize(
+    ("fault", "words"), [(Fault.SHORTENED, "not JSON"), (Fault.HTML, "not JSON"), (Fault.WRONG_CONTENT, "not usable")]
+)
+async def test_a_damaged_manifest_is_refused_also_without_verification(
+    bench: OpenBench, fault: Fault, words: str
+) -> None:
+    async with bench(QUIET) as node:
+        node.box.bucket.fail(MANIFEST, fault)
+        await assert_ends(node, EX_DATAERR, MANIFEST, words, flags=("--no-verify-signatures=true",))
