@@ -105,6 +105,14 @@ BOOT_WITHOUT_SET: Final = Message(
     "See the journal of torcx-generator. The boot is repeated a few times, then torcxd waits for somebody.",
     ("TORCXD_REASON", *TARGET),
 )
+FOREIGN_DOCKER: Final = Message(
+    "foreign-docker",
+    "6f2722953efb45ccb82c7a0026dfe0f3",
+    "Another Docker runs than the one that torcx applied",
+    "The boot brought the set, but what answers at Docker's socket is not of it: @TORCXD_REASON@.\n"
+    "Somebody has installed and started another Docker. This is only told: another boot would not change it.",
+    ("TORCXD_REASON", *TARGET),
+)
 ROLLED_BACK: Final = Message(
     "rolled-back",
     "ea0ab446378e43b4b1325c04c8eb1340",
@@ -195,6 +203,7 @@ CATALOGUE: Final = (
     GIVEN_UP,
     REBOOT_REQUESTED,
     BOOT_WITHOUT_SET,
+    FOREIGN_DOCKER,
     ROLLED_BACK,
     HOOK_ANSWERED,
     HOOK_WITHHELD,

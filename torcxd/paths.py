@@ -51,6 +51,11 @@ class Layout:
     def docker_data(self) -> Path:
         return self.at("/var/lib/docker")
 
+    @property
+    def docker_socket(self) -> Path:
+        """Where Docker answers; /var/run is a link to /run."""
+        return self.at("/run/docker.sock")
+
     # torcx.
     @property
     def torcx_state(self) -> Path:

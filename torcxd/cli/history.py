@@ -31,7 +31,8 @@ def history(layout: Layout, *, lines: int, as_json: bool) -> int:
             attempt = entry.get("attempt", "?")
             print(f"{moment(entry['at'])}  {entry['from']} failed (attempt {attempt}): {entry['because']}")
         else:
-            print(f"{moment(entry['at'])}  {entry['from']} → {entry['to']}: {entry['because']}")
+            detail = f" ({entry['detail']})" if entry.get("detail") else ""
+            print(f"{moment(entry['at'])}  {entry['from']} → {entry['to']}: {entry['because']}{detail}")
     if not entries and not as_json:
         print("Nothing was run on this node yet.")
     return 0

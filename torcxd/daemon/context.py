@@ -25,6 +25,8 @@ class Context:
     :param environment: the process's environment, for proxies and in-cluster access.
     :param timeouts: of every HTTP request.
     :param digests: what was seen of images, so that each is hashed once.
+    :param asks_docker: whether Docker may be asked which it is. Where systemd activates it by its socket, asking starts
+        it, which before the end of the bootstrap would be too early.
     """
 
     settings: Settings
@@ -34,6 +36,7 @@ class Context:
     progress: Progress = field(default_factory=Silent)
     timeouts: Timeouts = field(default_factory=Timeouts)
     digests: Digests = field(default_factory=Digests)
+    asks_docker: bool = False
 
     def path(self, setting: str) -> Path:
         """A path setting, below the root."""

@@ -18,7 +18,7 @@ from torcxd.daemon.statefile import StateFile
 from torcxd.errors import Kind, TransientError
 from torcxd.lifecycle import retry
 from torcxd.lifecycle.effects import Effect, End, RetryAt
-from torcxd.lifecycle.events import Event, Failed, RetryDue, Started
+from torcxd.lifecycle.events import BootVerified, Event, Failed, RetryDue, Started
 from torcxd.lifecycle.machine import Lifecycle, Step
 from torcxd.lifecycle.snapshot import Snapshot
 
@@ -183,6 +183,7 @@ class Engine:
                     "to": step.move.dest,
                     "event": step.move.trigger,
                     "because": step.move.because,
+                    **({"detail": event.running.detail} if isinstance(event, BootVerified) else {}),
                 }
             )
         elif isinstance(event, Failed):

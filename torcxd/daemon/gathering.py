@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import trio
 
@@ -19,10 +20,12 @@ from torcxd.daemon.engine import Report
 from torcxd.daemon.failures import as_single
 from torcxd.daemon.inspection import inspect
 from torcxd.dbus.update_engine import Operation, Status, UpdateEngine
+from torcxd.host.docker import server_version
 from torcxd.host.os_release import OsRelease, read_os_release
 from torcxd.lifecycle.effects import Gather, VerifyBoot
 from torcxd.lifecycle.events import BootVerified, Gathered, Waiting
 from torcxd.lifecycle.facts import OsUpdate, Plan, Target
+from torcxd.lifecycle.versions import is_docker
 from torcxd.sources.update_engine import follow_update
 
 log = logging.getLogger(__name__)
@@ -46,9 +49,15 @@ async def gather(ctx: Context, effect: Gather, report: Report, *, random: Callab
 
 
 async def verify_boot(ctx: Context, effect: VerifyBoot, report: Report) -> None:
-    """Compare what came up with the recorded plan, from the disk alone, and report ``BootVerified``."""
+    """Compare what came up with the recorded plan, without network, and report ``BootVerified``.
+
+    The disk decides. A Docker daemon of another version than the applied one is reported only: another boot would bring
+    the same again, and one that has not started yet is no sign of a failed boot.
+    """
     running = await inspect(ctx, effect.plan)
-    if not running.matches(effect.plan):
+    if running.matches(effect.plan):
+        running = replace(running, detail=await _foreign_docker(ctx, effect.plan))
+    else:
         log.warning(
             "The boot did not bring the staged set (%s): OS version %s runs, Docker is %s. %s",
             effect.plan.key,
@@ -57,6 +66,16 @@ async def verify_boot(ctx: Context, effect: VerifyBoot, report: Report) -> None:
             running.detail,
         )
     await report(BootVerified(ctx.clock.now(), running))
+
+
+async def _foreign_docker(ctx: Context, plan: Plan) -> str:
+    """What is wrong with the Docker daemon that runs, in one clause; empty where nothing is, or none answers."""
+    if not ctx.asks_docker or plan.docker is None:
+        return ""
+    version = await server_version(ctx.layout.docker_socket)
+    if version is None or is_docker(version, plan.docker):
+        return ""
+    return f"the Docker daemon that answers is {version}, though torcx applied docker:{plan.docker}"
 
 
 async def find_target(

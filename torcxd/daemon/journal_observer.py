@@ -71,6 +71,12 @@ def _tell_of_event(snapshot: Snapshot, event: Event) -> None:
             log.warning(
                 "The boot did not bring the set: %s.", reason, extra=message.extra({"TORCXD_REASON": reason, **target})
             )
+        case BootVerified(running=running) if running.detail:
+            log.warning(
+                "The boot brought the set, but %s.",
+                running.detail,
+                extra=messages.FOREIGN_DOCKER.extra({"TORCXD_REASON": running.detail, **target}),
+            )
         case RebootRequested(via=via):
             log.info(
                 "%s accepted the request to reboot.",

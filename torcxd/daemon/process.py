@@ -109,6 +109,7 @@ async def attend_node(
     :param observers: told of each step, besides the log and the service manager.
     :raises TorcxdError: when it cannot begin.
     """
+    ctx = replace(ctx, asks_docker=True)
     health = HealthBoard(ctx.layout.sources_file, ctx.clock)
     guard = InhibitionGuard(lambda: open_bus(enable_fds=True), limit=ctx.settings.inhibit_for, random=random)
     shown = BusObject(random)

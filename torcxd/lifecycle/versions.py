@@ -22,6 +22,9 @@ _OS: Final = re.compile(
 # An image tag cannot hold "+", so "_" stands for it; "1.9+" is how a patched build's API server writes its minor.
 _KUBE: Final = re.compile(rf"v?{_NUMBER}\.{_NUMBER}(?:\+|\.{_NUMBER}(?:[-+_][0-9A-Za-z][0-9A-Za-z.+_-]*)?)?")
 
+# What stands between the components of a Docker version and of a torcx reference.
+_SEPARATORS: Final = re.compile(r"[.+~-]")
+
 # One identifier of a pre-release: numbers sort numerically and before words (semver 11.4).
 _Identifier = tuple[int, int, str]
 _FINAL: Final = (1,)
@@ -92,6 +95,15 @@ def parse_os_version(text: str) -> OSVersion:
     if prerelease is not None:
         precedence = (0, *(_identifier(each) for each in prerelease.split(".")))
     return OSVersion(int(major), int(minor), int(patch), precedence, text)
+
+
+def is_docker(version: str, reference: str) -> bool:
+    """Whether Docker's own *version*, as ``17.03.2-ce``, is one of the torcx *reference*, as ``17.03``.
+
+    A reference names a release series by its leading components, each of them whole: ``1.1`` is not ``1.12.6``.
+    """
+    wanted = _SEPARATORS.split(reference)
+    return _SEPARATORS.split(version)[: len(wanted)] == wanted
 
 
 def _identifier(text: str) -> _Identifier:
