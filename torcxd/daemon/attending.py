@@ -13,7 +13,7 @@ from torcxd.dbus.systemd1 import Systemd1
 from torcxd.host import docker_cleanup, files
 from torcxd.host.env_file import installer_kube_version, kubelet_env, read_env_file, render
 from torcxd.lifecycle.effects import Attend, Withhold
-from torcxd.lifecycle.events import HookAnswered
+from torcxd.lifecycle.events import Attended, HookAnswered
 from torcxd.lifecycle.facts import Plan
 from torcxd.lifecycle.versions import KubeVersion
 
@@ -23,7 +23,7 @@ KUBELET: str = "kubelet.service"
 
 
 async def attend(ctx: Context, effect: Attend, report: Report) -> None:
-    """Answer the operator if that is due, let kubelet.env follow the cluster if that is wanted, then wait for ever.
+    """Answer the operator if due, let kubelet.env follow the cluster if wanted, and report ``Attended``.
 
     Docker's clean-up is scheduled or withdrawn first: once the operator is answered, the reboot may come at any moment.
     """
@@ -37,7 +37,7 @@ async def attend(ctx: Context, effect: Attend, report: Report) -> None:
         await report(HookAnswered(ctx.clock.now()))
     if ctx.settings.update_kubelet:
         await follow_cluster(ctx, effect.plan)
-    await trio.sleep_forever()
+    await report(Attended(ctx.clock.now()))
 
 
 async def withhold(ctx: Context, effect: Withhold) -> None:

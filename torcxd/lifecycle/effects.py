@@ -70,7 +70,7 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Attend:
-    """The node is prepared for whatever boots next; report ``HookAnswered`` after answering, then wait for events.
+    """The set is on the disk. Report ``HookAnswered`` after answering, and ``Attended`` when nothing is left to do.
 
     :param answer: whether to tell the update operator now.
     :param clean_docker: whether Docker's data directory is to be cleaned in the reboot that follows (C20).

@@ -148,6 +148,11 @@ class HookAnswered(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Attended(Event):
+    """Everything is done that serving the update operator takes now: whatever failed at it is over."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed(Event):
     """The state's effect failed.
 
@@ -197,6 +202,7 @@ TRIGGERS: frozenset[str] = frozenset(
         ClusterChanged,
         HookAsked,
         HookAnswered,
+        Attended,
         Failed,
         RetryDue,
         Waiting,

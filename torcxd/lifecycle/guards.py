@@ -77,6 +77,14 @@ def other_os_update(snapshot: Snapshot, event: Event) -> bool:
     return seen.unknown or seen.version != snapshot.plan.target.next_os
 
 
+def other_os_update_known(snapshot: Snapshot, event: Event) -> bool:
+    """What was seen of update_engine meanwhile is not what the plan is for: what was verified is not the last word."""
+    update = snapshot.os_update
+    if update is None or snapshot.plan is None:
+        return False
+    return update.unknown or update.version != snapshot.plan.target.next_os
+
+
 def update_became_pending(snapshot: Snapshot, event: Event) -> bool:
     """The OS update that was staged ahead is installed now."""
     if not isinstance(event, OsUpdateSeen) or snapshot.plan is None:
@@ -92,8 +100,11 @@ def other_cluster(snapshot: Snapshot, event: Event) -> bool:
 
 
 def known_update(snapshot: Snapshot, seen: OsUpdate) -> OsUpdate:
-    """What was seen, with the version from the record where update_engine has forgotten it (N3)."""
-    if seen.unknown and snapshot.plan is not None:
+    """What was seen, with the version from the record where update_engine has forgotten it (N3).
+
+    An update is pending until the next boot and no longer: a record of an earlier boot says nothing about this one.
+    """
+    if seen.unknown and snapshot.plan is not None and snapshot.planned_in == snapshot.boot_id:
         return replace(seen, version=snapshot.plan.target.next_os)
     return seen
 
@@ -108,6 +119,7 @@ GUARDS: Mapping[str, Guard] = {
         awaits_boot,
         update_unfinished,
         other_os_update,
+        other_os_update_known,
         update_became_pending,
         other_cluster,
     )

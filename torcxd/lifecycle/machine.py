@@ -34,6 +34,7 @@ from torcxd.lifecycle.effects import (
     Withhold,
 )
 from torcxd.lifecycle.events import (
+    Attended,
     Booted,
     BootVerified,
     Compared,
@@ -54,7 +55,7 @@ from torcxd.lifecycle.events import (
 )
 from torcxd.lifecycle.facts import OsUpdate, Plan, Running, Target
 from torcxd.lifecycle.guards import GUARDS, MOST_BOOTS, docker_key, known_update, nothing_to_stage, os_key
-from torcxd.lifecycle.preparedness import COMPLETE, PREPARED, unprepared
+from torcxd.lifecycle.preparedness import COMPLETE, unprepared
 from torcxd.lifecycle.snapshot import Failure, RebootNote, Snapshot
 
 _BY_PLAN: Mapping[str, Callable[[Plan], Effect]] = {
@@ -207,7 +208,7 @@ class Lifecycle:
                 unheard = replace(snapshot, os_update=None, hook_asked=False, hook_answered=False)
                 return replace(unheard, boot_id=boot_id, verify_boot=awaits)
             case Gathered(target=target):
-                return replace(snapshot, plan=self._plan(snapshot, target, event))
+                return replace(snapshot, plan=self._plan(snapshot, target, event), planned_in=snapshot.boot_id)
             case BootVerified(running=running):
                 return _remember_boot(snapshot, running)
             case Resolved(plan=plan):
@@ -222,6 +223,8 @@ class Lifecycle:
                 return replace(snapshot, hook_asked=asked, hook_answered=answered)
             case HookAnswered():
                 return replace(snapshot, hook_answered=True, hook_answered_at=event.at)
+            case Attended():
+                return replace(snapshot, failure=None)
             case RebootRequested():
                 assert snapshot.reboot is not None
                 return replace(snapshot, reboot=replace(snapshot.reboot, accepted_at=event.at), failure=None)
@@ -265,6 +268,10 @@ class Lifecycle:
                 return (End(EX_TEMPFAIL, failure.message, failure.hint),)
             case Failed() | Compared() if snapshot.next_try is not None:
                 return (RetryAt(snapshot.next_try), *_withheld(snapshot))
+            case Compared() if self.policy.attends and snapshot.plan is not None:
+                # The profile is pinned already: a boot before the OS update is installed changes Docker, too.
+                clean_docker = _changes_docker(snapshot, snapshot.plan)
+                return (Attend(snapshot.plan, answer=False, clean_docker=clean_docker), *_withheld(snapshot))
             case RetryDue():
                 return self._effects(snapshot)
             case HookAnswered() if self.policy.ends_when_answered:
@@ -273,7 +280,7 @@ class Lifecycle:
                 return (RetryAt(snapshot.next_try), *_withheld(snapshot))
             case OsUpdateSeen() if snapshot.state in COMPLETE:
                 return self._effects(snapshot)
-            case HookAsked() | OsUpdateLost() if snapshot.state in PREPARED or not _effects_run(snapshot):
+            case HookAsked() | OsUpdateLost() if snapshot.state in COMPLETE or not _effects_run(snapshot):
                 return self._effects(snapshot)
             case _:
                 return ()
@@ -399,11 +406,18 @@ def _remember_comparison(snapshot: Snapshot, running: Running, event: Compared) 
     note = RebootNote(
         snapshot.boot_id,
         plan.key,
-        # Where no Docker was ever seen, none can change, and data of unknown origin are left alone (I6).
-        clean_docker=plan.docker is not None and snapshot.docker_seen not in (None, plan.docker),
+        clean_docker=_changes_docker(snapshot, plan),
         accepted_at=asked.accepted_at if asked and same else None,
     )
     return replace(snapshot, reboot=note)
+
+
+def _changes_docker(snapshot: Snapshot, plan: Plan) -> bool:
+    """Whether the next boot brings another Docker, which has no use for the data of the one before.
+
+    Where no Docker was ever seen, none can change, and data of unknown origin are left alone (I6).
+    """
+    return plan.docker is not None and snapshot.docker_seen not in (None, plan.docker)
 
 
 def _remember_failure(snapshot: Snapshot, event: Failed) -> Snapshot:

@@ -22,6 +22,8 @@ def unprepared(snapshot: Snapshot) -> str:
     if plan is None or snapshot.state not in PREPARED or not plan.resolved:
         if snapshot.failure is not None:
             return f"{snapshot.state} failed: {snapshot.failure.message}"
+        if snapshot.state in COMPLETE and not update.pending:
+            return f"the OS update to {update.version} is not installed yet"
         return f"the addons for OS version {update.version or 'now running'} are not staged yet ({snapshot.state})"
     if plan.target.next_os != update.version:
         return f"the node is prepared for OS version {plan.target.coming_os}, not for {update.version}"

@@ -45,6 +45,7 @@ class Snapshot:
 
     :param since: when ``state`` was entered, seconds since the epoch.
     :param plan: the plan in progress, or the one that was carried out.
+    :param planned_in: the boot in which its target was gathered, empty while there is none.
     :param verify_boot: the boot is still to be compared with ``plan``.
     :param next_try: when the failed effect runs again.
     :param waiting_for, waiting_until: what the effect waits for, for people.
@@ -75,6 +76,7 @@ class Snapshot:
     hook_answered: bool = False
     hook_answered_at: float | None = None
     transitions: int = 0
+    planned_in: str = ""
 
     @property
     def target(self) -> Target | None:

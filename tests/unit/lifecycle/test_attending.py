@@ -22,6 +22,7 @@ from torcxd.lifecycle.effects import (
     Withhold,
 )
 from torcxd.lifecycle.events import (
+    Attended,
     BootVerified,
     ClusterChanged,
     Compared,
@@ -108,7 +109,9 @@ def test_an_update_is_staged_as_soon_as_it_is_announced_and_waits_for_its_end(co
     announced = core.step(quiet(core), OsUpdateSeen(10, COMING))
     assert announced.effects == (Gather(QUIET_PLAN, COMING),)
     step = ahead(core)
-    assert (step.snapshot.state, step.effects) == ("staged", ())
+    assert step.snapshot.state == "staged"
+    # Should somebody boot the node now, Docker changes already where the profile pins another one.
+    assert step.effects == (Attend(PLAN, answer=False),)
     assert "1576.4.0 to be installed" in step.snapshot.waiting_for
     assert inhibition(step.snapshot) == ""
     installed = core.step(step.snapshot, OsUpdateSeen(20, PENDING))
@@ -252,6 +255,43 @@ def test_a_boot_that_brought_the_set_is_done(core: Lifecycle) -> None:
     step = core.start(step.snapshot, Started(100, "boot-2"))
     step = core.step(step.snapshot, BootVerified(101, AFTER))
     assert step.snapshot.state == "done"
+
+
+@pytest.mark.accepts("N3", "N4")
+def test_what_update_engine_told_while_the_boot_was_verified_counts(core: Lifecycle) -> None:
+    """update_engine may be heard before the boot is verified; the plan's own next version is the running one then."""
+    step = run(core, ahead(core).snapshot, [OsUpdateSeen(20, PENDING), Compared(21, BEFORE)])
+    step = core.start(step.snapshot, Started(100, "boot-2"))
+    step = run(core, step.snapshot, [OsUpdateSeen(101, NONE), BootVerified(102, AFTER)])
+    assert step.snapshot.state == "gathering"
+    assert step.effects == (Gather(step.snapshot.plan, NONE),)
+
+
+@pytest.mark.accepts("I4", "N3")
+def test_a_version_that_was_recorded_in_an_earlier_boot_names_no_pending_update(core: Lifecycle) -> None:
+    step = run(core, ahead(core).snapshot, [OsUpdateSeen(20, PENDING), Compared(21, BEFORE)])
+    step = core.start(step.snapshot, Started(100, "boot-2"))
+    step = run(core, step.snapshot, [BootVerified(101, AFTER), OsUpdateSeen(102, FORGOTTEN)])
+    assert (step.snapshot.state, step.effects) == ("gathering", ())
+    assert step.snapshot.os_update == FORGOTTEN
+
+
+@pytest.mark.accepts("C20", "I6")
+def test_where_the_staged_docker_is_another_its_data_is_cleaned_whenever_the_node_boots(core: Lifecycle) -> None:
+    before = Running(OLD, "1.12", intact=True)
+    step = run(core, quiet(core), [OsUpdateSeen(10, COMING), *stage(PLAN, before)])
+    assert step.effects == (Attend(PLAN, answer=False, clean_docker=True),)
+
+
+def test_an_operator_that_asks_before_the_os_update_is_installed_is_told_so(core: Lifecycle) -> None:
+    step = core.step(ahead(core).snapshot, HookAsked(20, asked=True))
+    assert step.effects[-1] == Withhold("the OS update to 1576.4.0 is not installed yet")
+
+
+def test_what_failed_at_serving_is_over_once_it_is_done(core: Lifecycle) -> None:
+    step = run(core, quiet(core), [failed(10), RetryDue(11), Attended(12)])
+    assert step.snapshot.failure is None
+    assert step.effects == ()
 
 
 def test_the_hook_ends_once_the_operator_is_answered() -> None:
