@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
+import trio
+
 from torcxd.daemon.cluster import open_api
 from torcxd.daemon.context import Context
 from torcxd.errors import PermanentError, TorcxdError
@@ -28,6 +30,11 @@ _REASON_SUFFIX: Final = "-reason"
 # One word for programs, as Kubernetes names the reasons of events.
 EVENT_WITHHELD: Final = "TorcxRebootWithheld"
 EVENT_READY: Final = "TorcxRebootReady"
+# How often a node is looked at and patched at once, before a conflict counts as a failure: whoever else writes to it
+# (kubelet, operator, agent) does so every few seconds at most.
+_ATTEMPTS: Final = 5
+# Seconds. An event is a courtesy that must not hold up the end of the process.
+_EVENT_DEADLINE: Final = 2.0
 
 
 def node_name(settings: Settings, environment: Mapping[str, str]) -> str:
@@ -68,24 +75,19 @@ class OperatorDesk:
         :raises TorcxdError: when the API server does not take it. A question that was withdrawn meanwhile is no error.
         """
         async with self._client() as client:
-            node = await get_node(client, self.node_name)
-            names = self.names(node)
-            if names is None or not names.asks(node):
-                return False
-            annotation = self.annotation(names)
-            try:
-                await patch_annotations(
-                    client,
-                    node,
-                    {annotation: TRUE, annotation + _REASON_SUFFIX: None},
-                    expect_labels={names.before_reboot: TRUE},
-                )
-            except PreconditionFailed as error:
-                log.info("The update operator's check was withdrawn before it was answered: %s.", error)
-                return False
-            log.info("Told the update operator that this node is prepared (%s=true).", annotation)
-            await self._tell(client, node, EVENT_READY, "prepared for the reboot", EventType.NORMAL)
-            return True
+            for left in reversed(range(_ATTEMPTS)):
+                node = await get_node(client, self.node_name)
+                names = self.names(node)
+                if names is None or not names.asks(node):
+                    log.info("The update operator's check was withdrawn before it was answered.")
+                    return False
+                annotation = self.annotation(names)
+                changes = {annotation: TRUE, annotation + _REASON_SUFFIX: None}
+                if await self._patch(client, node, changes, asked_by=names, last=not left):
+                    log.info("Told the update operator that this node is prepared (%s=true).", annotation)
+                    await self._tell(client, node, EVENT_READY, "prepared for the reboot", EventType.NORMAL)
+                    return True
+        raise AssertionError("the last attempt returns or raises")
 
     async def withhold(self, reason: str) -> None:
         """Put the reason on the node, and take back an answer that was given too early. Told once for each reason.
@@ -94,26 +96,46 @@ class OperatorDesk:
         """
         try:
             async with self._client() as client:
-                node = await get_node(client, self.node_name)
-                names = self.names(node)
-                if names is None or not names.asks(node):
-                    return
-                annotation = self.annotation(names)
-                told = node.annotations.get(annotation + _REASON_SUFFIX) == reason
-                if told and node.annotations.get(annotation) != TRUE:
-                    return
-                await patch_annotations(client, node, {annotation: None, annotation + _REASON_SUFFIX: reason})
+                for left in reversed(range(_ATTEMPTS)):
+                    node = await get_node(client, self.node_name)
+                    names = self.names(node)
+                    if names is None or not names.asks(node):
+                        return
+                    annotation = self.annotation(names)
+                    told = node.annotations.get(annotation + _REASON_SUFFIX) == reason
+                    if told and annotation not in node.annotations:
+                        return
+                    changes = {annotation: None, annotation + _REASON_SUFFIX: reason}
+                    if await self._patch(client, node, changes, asked_by=names, last=not left):
+                        break
                 log.warning("The update operator has to wait: %s.", reason)
                 if not told:
                     await self._tell(client, node, EVENT_WITHHELD, reason, EventType.WARNING)
         except TorcxdError as error:
             log.warning("The update operator has to wait (%s), and could not be told why: %s.", reason, error)
 
-    async def _tell(self, client: KubeClient, node: Node, reason: str, message: str, type_: EventType) -> None:
+    async def _patch(
+        self, client: KubeClient, node: Node, changes: Mapping[str, str | None], *, asked_by: OperatorNames, last: bool
+    ) -> bool:
+        """Change annotations while the question stands; False where the node has changed meanwhile.
+
+        :param last: then that is raised.
+        """
         try:
-            await create_event(client, node, reason, message, type_, clock=self._ctx.clock)
-        except TorcxdError as error:
-            log.info("No event was made for `kubectl describe node`: %s.", error)
+            await patch_annotations(client, node, changes, expect_labels={asked_by.before_reboot: TRUE})
+        except PreconditionFailed:
+            if last:
+                raise
+            return False
+        return True
+
+    async def _tell(self, client: KubeClient, node: Node, reason: str, message: str, type_: EventType) -> None:
+        # The operator goes on as soon as it has its annotation, which may end what told it so.
+        with trio.move_on_after(_EVENT_DEADLINE, shield=True):
+            try:
+                await create_event(client, node, reason, message, type_, clock=self._ctx.clock)
+            except TorcxdError as error:
+                log.info("No event was made for `kubectl describe node`: %s.", error)
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[KubeClient]:
