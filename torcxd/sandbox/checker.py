@@ -6,8 +6,10 @@ program are the documented files: the stores and profiles of torcx, kubelet.env,
 ========= =====================================================================================================
 I1        kubelet.env is there: it is whole, and the system that runs is the recorded one, stores included
 I2        each image with a final name has a digest that a trusted key signed for this OS version
-I3        at each request to reboot, the next boot's profile was served by the next OS version's stores
-I4        kubelet.env is never there while an OS update of another version than the recorded one is pending
+I3        at each request to reboot, and each time that the update operator was told that it may, the next boot's
+          profile was served by the next OS version's stores
+I4        kubelet.env is never there, and the operator never told so, while an OS update of another version than the
+          recorded one is pending
 I5        no directory of the user store went away that the current or the next OS version needs
 I6        across a boot, Docker's data went away if and only if the Docker version changed
 I7        no boot saw two requests to reboot; no boot into the same set was asked for more than three times in a row
@@ -58,6 +60,8 @@ class Checker:
     :param vendored: the image file names in an OS version's own store.
     :param pending: the OS version that the next boot brings, None for the same again.
     :param requests: the records of login1 and systemd1, each with the boot id.
+    :param serving: a daemon serves the node after its bootstrap: the recorded plan is ahead of what runs until the node
+        has booted into it, so kubelet.env is compared with it in the state ``done`` only.
     """
 
     root: Path
@@ -65,6 +69,7 @@ class Checker:
     vendored: Callable[[str], Iterable[str]]
     pending: Callable[[], str | None]
     requests: Callable[[], Iterable[Mapping[str, Any]]]
+    serving: bool = False
     violations: list[str] = field(default_factory=list)
     _boots: list[Boot] = field(default_factory=list)
     _reboots: list[tuple[str, str | None]] = field(default_factory=list)
@@ -90,12 +95,22 @@ class Checker:
     def reboot_requested(self) -> None:
         """A reboot was asked for and accepted: the next boot's set has to be complete now."""
         coming = self.pending() or self._running_os()
-        images = self._next_images(coming)
-        self._reboots.append((coming, images.get("docker")))
+        self._reboots.append((coming, self._next_images(coming).get("docker")))
         self._kept |= self._needed()
-        for name, reference in images.items():
+        self._check_next_boot(f"a reboot into OS {coming} was asked for", coming)
+
+    def reboot_allowed(self) -> None:
+        """The update operator was told that the node may reboot: the same has to be true as at a request."""
+        coming = self.pending() or self._running_os()
+        self._check_next_boot(f"the update operator may reboot into OS {coming}", coming)
+        plan = self._recorded_plan()
+        if plan is None or coming != (plan["target"]["next_os"] or plan["target"]["current_os"]):
+            self._violate("I4", f"the update operator may reboot into OS {coming}, which is not in the plan")
+
+    def _check_next_boot(self, what: str, coming: str) -> None:
+        for name, reference in self._next_images(coming).items():
             if not self._serves(coming, name, reference):
-                self._violate("I3", f"a reboot into OS {coming} was asked for, whose stores lack {name}:{reference}")
+                self._violate("I3", f"{what}, whose stores lack {name}:{reference}")
 
     # What it finds.
 
@@ -124,7 +139,7 @@ class Checker:
         if not _TAG.fullmatch(values.get("KUBELET_IMAGE_TAG", "").strip('"')):
             self._violate("I1", f"{path} names no version: {text!r}")
         plan = self._recorded_plan()
-        if plan is None:
+        if plan is None or (self.serving and self._recorded_state() != "done"):
             return
         if plan["boot_os"] != self._running_os():
             self._violate("I1", f"{path} is there, but OS {self._running_os()} runs instead of {plan['boot_os']}")
@@ -175,12 +190,19 @@ class Checker:
 
     # What is on the disk.
 
-    def _recorded_plan(self) -> dict[str, Any] | None:
+    def _recorded(self) -> dict[str, Any]:
+        """The recorded snapshot, empty when there is none or it is damaged."""
         path = self.root / "var/lib/torcxd/state.json"
         if not path.exists() or _state_problem(path.read_bytes()):
-            return None
-        plan = json.loads(path.read_bytes())["snapshot"]["plan"]
-        return plan if isinstance(plan, dict) else None
+            return {}
+        snapshot: dict[str, Any] = json.loads(path.read_bytes())["snapshot"]
+        return snapshot
+
+    def _recorded_plan(self) -> dict[str, Any] | None:
+        return self._recorded().get("plan")
+
+    def _recorded_state(self) -> str | None:
+        return self._recorded().get("state")
 
     def _running_os(self) -> str:
         for line in (self.root / "usr/lib/os-release").read_text(encoding="utf-8").splitlines():

@@ -46,13 +46,14 @@ class Process:
     struck: str | None = None
     _changed: trio.Condition = field(default_factory=trio.Condition)
 
-    async def says(self, text: str) -> None:
+    async def says(self, text: str, *, since: int = 0) -> None:
         """Wait until it has written *text* to its standard error.
 
+        :param since: how many characters of its standard error do not count.
         :raises AssertionError: it ended without.
         """
         async with self._changed:
-            while text not in self.stderr:
+            while text not in self.stderr[since:]:
                 assert self.code is None, f"ended with {self.code} without saying {text!r}:\n{self.stderr}"
                 await self._changed.wait()
 

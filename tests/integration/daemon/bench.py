@@ -1,0 +1,183 @@
+"""A node in service on the test bench: bootstrapped, a member of a cluster, with an update operator that asks it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tests.integration.bootstrap.bench import KUBELET_ENV, Bench, open_bench
+from tests.integration.bootstrap.program import ForkServer, Process
+from torcxd.kube.operators import FLATCAR, HOOK_ANNOTATION, TRUE, OperatorNames
+from torcxd.sandbox.images import docker_image
+from torcxd.sandbox.sandbox import KUBE_VERSION, NEW_OS, OLD_OS, Plot
+from torcxd.sandbox.update_engine import Scenario, Step
+
+NODE: Final = "node-1"
+IMAGE: Final = "docker:17.03.torcx.tgz"
+# An update is there to be found; it is played step by step by the tests.
+PLOT: Final = Plot(update_seconds=0, image_bytes=20_000)
+MAPPINGS: Final = "kind: VersionManifestV1\nversions:\n  k8s:\n    1.8:\n      docker: {}\n"
+
+
+@dataclass(slots=True)
+class Service(Bench):
+    """A bench whose node has a name in the cluster.
+
+    :ivar names: the labels and annotations of the update operator that looks after it.
+    :ivar told: what was true for the operator, in order: each change of the answer and of its reason.
+    """
+
+    names: OperatorNames = FLATCAR
+    told: list[tuple[str, str | None]] = field(default_factory=list)
+
+    # The node and its cluster.
+
+    @property
+    def annotation(self) -> str:
+        return self.names.prefix + HOOK_ANNOTATION
+
+    @property
+    def reason(self) -> str:
+        return f"{self.annotation}-reason"
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        found: Mapping[str, str] = self.box.api.node(NODE)["metadata"].get("annotations", {})
+        return found
+
+    @property
+    def answered(self) -> bool:
+        return self.annotations.get(self.annotation) == TRUE
+
+    def events(self, reason: str) -> list[str]:
+        """The messages of the events about the node with this reason."""
+        return [each["message"] for each in self.box.api.events() if each["reason"] == reason]
+
+    def patches(self) -> list[Any]:
+        """The paths of the requests that changed the node, with their place among all requests."""
+        assert self.box.api_server is not None
+        return [each for each in self.box.api_server.requests if each.method == "PATCH"]
+
+    def put_in_service(self) -> None:
+        """The node was bootstrapped: Docker 17.03 runs, kubelet.env is there, the agent has introduced itself."""
+        box = self.box
+        image = docker_image("17.03", box.plot.image_bytes)
+        box.node.write(f"/var/lib/torcx/store/{OLD_OS}/{IMAGE}", image.data)
+        profile = '{"kind":"profile-manifest-v0","value":{"images":[{"name":"docker","reference":"17.03"}]}}'
+        box.node.write("/etc/torcx/profiles/tectonic.json", profile)
+        box.node.write("/etc/torcx/next-profile", "tectonic\n")
+        tag = KUBE_VERSION.replace("+", "_")
+        box.node.write(KUBELET_ENV, f'KUBELET_IMAGE_TAG="{tag}"\nKUBELET_IMAGE_URL="quay.io/coreos/hyperkube"\n')
+        # One boot for the change of Docker, and another with the data that this one has made.
+        assert not box.node.boot(clean_docker=True)
+        box.checker.booted()
+        box.node.write("/var/lib/docker/image-store", "layers\n")
+        assert not box.node.boot()
+        box.checker.booted()
+        self.register()
+
+    def register(self) -> None:
+        """The node is in the cluster, and the operator's agent runs on it."""
+        self.box.api.put_node(
+            NODE,
+            labels={self.names.id: "coreos", self.names.version: OLD_OS},
+            annotations={self.names.reboot_needed: "false"},
+        )
+
+    def ask(self) -> None:
+        """The operator asks for its pre-reboot check."""
+        self.box.api.patch_node(NODE, labels={self.names.before_reboot: TRUE})
+
+    def withdraw(self) -> None:
+        """The operator asks no more, and forgets what was answered."""
+        self.box.api.patch_node(NODE, labels={self.names.before_reboot: None}, annotations={self.annotation: None})
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until *condition* holds; it is tested at each change in the cluster."""
+        while True:
+            changed = self.box.api.store.changed
+            if condition():
+                return
+            await changed.wait()
+
+    async def until_answered(self) -> None:
+        await self.until(lambda: self.answered)
+
+    async def until_reason(self, words: str) -> None:
+        """Wait until the node's annotation tells that *words* are why it is not answered."""
+        await self.until(lambda: words in self.annotations.get(self.reason, ""))
+
+    # update_engine.
+
+    async def announce(self, version: str = NEW_OS) -> None:
+        """update_engine begins to download *version*."""
+        await self.box.update_engine.show(Step("DOWNLOADING", progress=0.1, version=version))
+
+    async def install(self, version: str = NEW_OS) -> None:
+        """update_engine has installed *version*: the next boot brings it."""
+        await self.box.update_engine.show(Step("UPDATED_NEED_REBOOT", version=version))
+
+    async def forget(self) -> None:
+        """update_engine has installed an update and forgot which, as after a restart of it."""
+        await self.box.update_engine.show(Step("UPDATED_NEED_REBOOT"))
+        self.box.node.pending = NEW_OS
+
+    # The daemon.
+
+    @asynccontextmanager
+    async def daemon(self, *flags: str, environment: dict[str, str] | None = None) -> AsyncIterator[Process]:
+        """``torcxd run`` for the length of the block: at its end it gets SIGTERM, and ends with 0 at once."""
+        every = (f"--node-name={NODE}", "--api-retry-for=0.5s", *self.box.flags, *flags)
+        async with self.start("run", *every, environment=environment) as process:
+            yield process
+            killed = process.code is not None
+            process.send(signal.SIGTERM)
+        assert killed or process.code == 0, process.stderr
+
+    async def torcxd_hook(self, *flags: str, entry: str = "torcxd") -> Process:
+        """Run ``torcxd hook`` to its end."""
+        async with self.start("hook", *self.box.flags, *flags, entry=entry) as process:
+            pass
+        return process
+
+    async def follow(self) -> None:
+        """Note what the operator is told, and have it judged."""
+        seen = 0
+        held: dict[str, str | None] = {}
+        while True:
+            changed = self.box.api.store.changed
+            for change in self.box.api.store.since(seen):
+                seen = change.revision
+                if change.key.resource != "nodes":
+                    continue
+                annotations = change.object["metadata"].get("annotations", {})
+                for name in (self.annotation, self.reason):
+                    value = annotations.get(name)
+                    if value != held.get(name):
+                        held[name] = value
+                        self.told.append((name, value))
+                        if (name, value) == (self.annotation, TRUE):
+                            self.box.checker.reboot_allowed()
+            await changed.wait()
+
+
+OpenService = Callable[..., AbstractAsyncContextManager[Service]]
+
+
+@asynccontextmanager
+async def open_service(
+    root: Path, server: ForkServer, plot: Plot = PLOT, *, names: OperatorNames = FLATCAR
+) -> AsyncIterator[Service]:
+    """A node in service for the length of the block, judged at its end."""
+    async with open_bench(root, server, plot) as bench:
+        bench.box.checker.serving = True
+        # Nothing happens to the OS by itself.
+        bench.box.update_engine.scenario = Scenario()
+        service = Service(bench.box, server, bench.processes, bench.secrets, names=names)
+        service.put_in_service()
+        bench.box.nursery.start_soon(service.follow)
+        yield service
