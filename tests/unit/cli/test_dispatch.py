@@ -130,3 +130,18 @@ def _help_of(command: str) -> str:
 
 def _flat(text: str) -> str:
     return " ".join(text.split())
+
+
+@pytest.mark.accepts("A32")
+@pytest.mark.parametrize(("level", "told"), [("debug", True), ("info", True), ("warn", False), ("error", False)])
+def test_the_level_decides_what_is_told(tmp_path: Path, level: str, told: bool) -> None:
+    env_file = tmp_path / "etc/kubernetes/kubelet.env"
+    env_file.parent.mkdir(parents=True)
+    env_file.touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "torcxd", "bootstrap", f"--root={tmp_path}", f"--verbose={level}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("nothing is left to do" in done.stderr) is told
