@@ -9,13 +9,16 @@ import trio
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
 from torcxd.daemon.operator import OperatorDesk
+from torcxd.dbus.bus import Bus
 from torcxd.dbus.systemd1 import Systemd1
+from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.host import docker_cleanup, files
 from torcxd.host.env_file import installer_kube_version, kubelet_env, read_env_file, render
 from torcxd.lifecycle.effects import Attend, Withhold
-from torcxd.lifecycle.events import Attended, HookAnswered
+from torcxd.lifecycle.events import Attended, HookAnswered, OsUpdateSeen
 from torcxd.lifecycle.facts import Plan
 from torcxd.lifecycle.versions import KubeVersion
+from torcxd.sources.os_update import read
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +36,31 @@ async def attend(ctx: Context, effect: Attend, report: Report) -> None:
             log.info("Docker changes: %s is cleaned on the way through the next reboot.", docker_cleanup.DOCKER_DATA)
         else:
             await docker_cleanup.cancel(bus, ctx.layout)
-    if effect.answer and await OperatorDesk(ctx).answer():
-        await report(HookAnswered(ctx.clock.now()))
+        if effect.answer and not await _still_true(ctx, bus, effect.plan, report):
+            return
+    if effect.answer:
+
+        async def answered() -> None:
+            await report(HookAnswered(ctx.clock.now()))
+
+        await OperatorDesk(ctx).answer(answered)
     if ctx.settings.update_kubelet:
         await follow_cluster(ctx, effect.plan)
     await report(Attended(ctx.clock.now()))
+
+
+async def _still_true(ctx: Context, bus: Bus, plan: Plan, report: Report) -> bool:
+    """Whether update_engine still says what *plan* is for; reports what it says instead.
+
+    Its signals get lost, and the next poll may be a minute away: an answer must not rest on what was true then (I3).
+    """
+    seen = read(await UpdateEngine(bus).status())
+    # One that forgot the version of what it has installed was believed on the record's word (N3).
+    agrees = plan.target.next_os is not None if seen.unknown else seen.version == plan.target.next_os
+    if agrees:
+        return True
+    await report(OsUpdateSeen(ctx.clock.now(), seen))
+    return False
 
 
 async def withhold(ctx: Context, effect: Withhold) -> None:

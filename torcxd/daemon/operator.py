@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -69,9 +69,10 @@ class OperatorDesk:
             return False, False
         return names.asks(node), node.annotations.get(self.annotation(names)) == TRUE
 
-    async def answer(self) -> bool:
-        """Set the success annotation while it is asked for; returns whether it is there now.
+    async def answer(self, answered: Callable[[], Awaitable[None]]) -> None:
+        """Set the success annotation while it is asked for, and make an event of it.
 
+        :param answered: called as soon as the annotation is there.
         :raises TorcxdError: when the API server does not take it. A question that was withdrawn meanwhile is no error.
         """
         async with self._client() as client:
@@ -80,14 +81,18 @@ class OperatorDesk:
                 names = self.names(node)
                 if names is None or not names.asks(node):
                     log.info("The update operator's check was withdrawn before it was answered.")
-                    return False
+                    return
                 annotation = self.annotation(names)
                 changes = {annotation: TRUE, annotation + _REASON_SUFFIX: None}
                 if await self._patch(client, node, changes, asked_by=names, last=not left):
                     log.info("Told the update operator that this node is prepared (%s=true).", annotation)
-                    await self._tell(client, node, EVENT_READY, "prepared for the reboot", EventType.NORMAL)
-                    return True
-        raise AssertionError("the last attempt returns or raises")
+                    # Side by side: the operator goes on at once, and may thereby end what answers it.
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(
+                            self._tell, client, node, EVENT_READY, "prepared for the reboot", EventType.NORMAL
+                        )
+                        nursery.start_soon(answered)
+                    return
 
     async def withhold(self, reason: str) -> None:
         """Put the reason on the node, and take back an answer that was given too early. Told once for each reason.
@@ -108,7 +113,7 @@ class OperatorDesk:
                     changes = {annotation: None, annotation + _REASON_SUFFIX: reason}
                     if await self._patch(client, node, changes, asked_by=names, last=not left):
                         break
-                log.warning("The update operator has to wait: %s.", reason)
+                log.info("Told the update operator on the node %s why it has to wait.", self.node_name)
                 if not told:
                     await self._tell(client, node, EVENT_WITHHELD, reason, EventType.WARNING)
         except TorcxdError as error:
@@ -130,7 +135,7 @@ class OperatorDesk:
         return True
 
     async def _tell(self, client: KubeClient, node: Node, reason: str, message: str, type_: EventType) -> None:
-        # The operator goes on as soon as it has its annotation, which may end what told it so.
+        # Told also where the operator is satisfied, or has withdrawn its question, already.
         with trio.move_on_after(_EVENT_DEADLINE, shield=True):
             try:
                 await create_event(client, node, reason, message, type_, clock=self._ctx.clock)

@@ -220,7 +220,8 @@ class Lifecycle:
             case OsUpdateLost():
                 return replace(snapshot, os_update=None)
             case HookAsked(asked=asked, answered=answered):
-                return replace(snapshot, hook_asked=asked, hook_answered=answered)
+                at = event.at if answered and not snapshot.hook_answered else snapshot.hook_answered_at
+                return replace(snapshot, hook_asked=asked, hook_answered=answered, hook_answered_at=at)
             case HookAnswered():
                 return replace(snapshot, hook_answered=True, hook_answered_at=event.at)
             case Attended():
@@ -276,6 +277,9 @@ class Lifecycle:
                 return self._effects(snapshot)
             case HookAnswered() if self.policy.ends_when_answered:
                 return (End(EX_OK),)
+            case HookAsked(asked=True, answered=True) if not unprepared(snapshot):
+                # The answer may be seen on the node before the effect that gave it has come to report it.
+                return (End(EX_OK),) if self.policy.ends_when_answered else ()
             case OsUpdateSeen() | OsUpdateLost() | HookAsked() if snapshot.next_try is not None:
                 return (RetryAt(snapshot.next_try), *_withheld(snapshot))
             case OsUpdateSeen() if snapshot.state in COMPLETE:

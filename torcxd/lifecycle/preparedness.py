@@ -24,7 +24,7 @@ def unprepared(snapshot: Snapshot) -> str:
             return f"{snapshot.state} failed: {snapshot.failure.message}"
         if snapshot.state in COMPLETE and not update.pending:
             return f"the OS update to {update.version} is not installed yet"
-        return f"the addons for OS version {update.version or 'now running'} are not staged yet ({snapshot.state})"
+        return f"the addons for OS version {update.version or 'now running'} are not staged yet"
     if plan.target.next_os != update.version:
         return f"the node is prepared for OS version {plan.target.coming_os}, not for {update.version}"
     if plan.boot_os != plan.target.coming_os:
