@@ -55,7 +55,7 @@ class ApiServer:
     :ivar early: whether it answers a failed JSON Patch as Kubernetes 1.6 does, by an internal error.
     :ivar forbidden: verbs and resources that nobody may use: ``("create", "events")``.
     :ivar fault: what every request gets, None for its answer.
-    :ivar faults: what the next requests get, one each, before :attr:`fault` counts.
+    :ivar faults: what the next requests get, one each, before :attr:`fault` counts; None for the answer.
     """
 
     def __init__(self, *, version: str = DEFAULT_VERSION, token: str | None = None) -> None:
@@ -66,7 +66,7 @@ class ApiServer:
         self.early = False
         self.forbidden: set[tuple[str, str]] = set()
         self.fault: Fault | None = None
-        self.faults: deque[Fault] = deque()
+        self.faults: deque[Fault | None] = deque()
         self._authority = Authority()
         self._client = self._authority.client_certificate(USER)
 

@@ -20,6 +20,8 @@ class Fault(StrEnum):
     UNAUTHORIZED = "401"
     FORBIDDEN = "403"
     NOT_FOUND = "404"
+    CONFLICT = "409"
+    UNPROCESSABLE = "422"
     TOO_MANY = "429"
     INTERNAL = "500"
     UNAVAILABLE = "503"
@@ -47,6 +49,8 @@ def faulty(fault: Fault, request: Request, answer: Response | RawBehaviour) -> R
         Fault.FORBIDDEN: forbidden(request),
         Fault.NOT_FOUND: status_answer(404, "NotFound", "the server could not find the requested resource", {}),
         # Written by a filter before the API machinery, hence no Status.
+        Fault.CONFLICT: status_answer(409, "Conflict", "the object has been modified; please try again", {}),
+        Fault.UNPROCESSABLE: status_answer(422, "Invalid", "the server rejected our request due to an error in it", {}),
         Fault.TOO_MANY: Response(
             429, {"Content-Type": "text/plain", "Retry-After": "1"}, b"Too many requests, please try again later.\n"
         ),

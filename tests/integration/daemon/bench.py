@@ -12,6 +12,7 @@ from typing import Any, Final
 from tests.integration.bootstrap.bench import KUBELET_ENV, Bench, open_bench
 from tests.integration.bootstrap.program import ForkServer, Process
 from torcxd.kube.operators import FLATCAR, HOOK_ANNOTATION, TRUE, OperatorNames
+from torcxd.sandbox.http_server import Request
 from torcxd.sandbox.images import docker_image
 from torcxd.sandbox.sandbox import KUBE_VERSION, NEW_OS, OLD_OS, Plot
 from torcxd.sandbox.update_engine import Scenario, Step
@@ -33,6 +34,8 @@ class Service(Bench):
 
     names: OperatorNames = FLATCAR
     told: list[tuple[str, str | None]] = field(default_factory=list)
+    _noted: int = 0
+    _held: dict[str, str | None] = field(default_factory=dict)
 
     # The node and its cluster.
 
@@ -57,8 +60,8 @@ class Service(Bench):
         """The messages of the events about the node with this reason."""
         return [each["message"] for each in self.box.api.events() if each["reason"] == reason]
 
-    def patches(self) -> list[Any]:
-        """The paths of the requests that changed the node, with their place among all requests."""
+    def patches(self) -> list[Request]:
+        """The requests to change the node."""
         assert self.box.api_server is not None
         return [each for each in self.box.api_server.requests if each.method == "PATCH"]
 
@@ -100,6 +103,7 @@ class Service(Bench):
         """Wait until *condition* holds; it is tested at each change in the cluster."""
         while True:
             changed = self.box.api.store.changed
+            self.note()
             if condition():
                 return
             await changed.wait()
@@ -110,6 +114,12 @@ class Service(Bench):
     async def until_reason(self, words: str) -> None:
         """Wait until the node's annotation tells that *words* are why it is not answered."""
         await self.until(lambda: words in self.annotations.get(self.reason, ""))
+
+    async def status_when(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """What ``torcxd status --json`` says as soon as *condition* holds for it."""
+        while not condition(report := await self.status()):
+            pass
+        return report
 
     # update_engine.
 
@@ -145,24 +155,27 @@ class Service(Bench):
         return process
 
     async def follow(self) -> None:
-        """Note what the operator is told, and have it judged."""
-        seen = 0
-        held: dict[str, str | None] = {}
+        """Note what the operator is told, at each change in the cluster."""
         while True:
             changed = self.box.api.store.changed
-            for change in self.box.api.store.since(seen):
-                seen = change.revision
-                if change.key.resource != "nodes":
-                    continue
-                annotations = change.object["metadata"].get("annotations", {})
-                for name in (self.annotation, self.reason):
-                    value = annotations.get(name)
-                    if value != held.get(name):
-                        held[name] = value
-                        self.told.append((name, value))
-                        if (name, value) == (self.annotation, TRUE):
-                            self.box.checker.reboot_allowed()
+            self.note()
             await changed.wait()
+
+    def note(self) -> None:
+        """Note what the operator was told since the last time, and have the program's answers judged."""
+        for change in self.box.api.store.since(self._noted):
+            self._noted = change.revision
+            if change.key.resource != "nodes":
+                continue
+            metadata = change.object["metadata"]
+            by_program = metadata["managedFields"][0]["manager"] not in {"update-operator", "kubectl-create"}
+            for name in (self.annotation, self.reason):
+                value = metadata.get("annotations", {}).get(name)
+                if value != self._held.get(name):
+                    self._held[name] = value
+                    self.told.append((name, value))
+                    if (name, value) == (self.annotation, TRUE) and by_program:
+                        self.box.checker.reboot_allowed()
 
 
 OpenService = Callable[..., AbstractAsyncContextManager[Service]]
