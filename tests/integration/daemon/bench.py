@@ -148,11 +148,16 @@ class Service(Bench):
             process.send(signal.SIGTERM)
         assert killed or process.code == 0, process.stderr
 
-    async def torcxd_hook(self, *flags: str, entry: str = "torcxd") -> Process:
-        """Run ``torcxd hook`` to its end."""
-        async with self.start("hook", *self.box.flags, *flags, entry=entry) as process:
-            pass
-        return process
+    def hook(
+        self, *flags: str, entry: str = "torcxd", named: bool = True, environment: dict[str, str] | None = None
+    ) -> AbstractAsyncContextManager[Process]:
+        """``torcxd hook`` for the length of the block, or the original's name for it; leaving it waits for its end.
+
+        :param named: whether the node's name is given as a flag.
+        """
+        name = [f"--node-name={NODE}"] if named else []
+        every = (*name, "--api-retry-for=0.5s", *self.box.flags, *flags)
+        return self.start("hook", *every, entry=entry, environment=environment)
 
     async def follow(self) -> None:
         """Note what the operator is told, at each change in the cluster."""
