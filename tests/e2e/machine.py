@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -225,9 +226,9 @@ class Machine:
             "bash", "-c", f'grep --extended-regexp --max-count={count} -e "$1" < <({follow})', "bash", pattern
         )
 
-    async def journal_entries(self, match: str, *, count: int = 1) -> list[dict[str, Any]]:
-        """Wait until *count* entries of this boot's journal match ``FIELD=value``; returns them, oldest first."""
-        follow = f"journalctl --follow --lines=all --boot --output=json '{match}' 2>/dev/null"
+    async def journal_entries(self, *matches: str, count: int = 1) -> list[dict[str, Any]]:
+        """Wait until *count* entries of this boot's journal match each ``FIELD=value``; returns them, oldest first."""
+        follow = f"journalctl --follow --lines=all --boot --output=json {shlex.join(matches)} 2>/dev/null"
         found = await self.run("bash", "-c", f"head --lines={count} < <({follow})")
         return [json.loads(line) for line in found.stdout.splitlines()]
 
