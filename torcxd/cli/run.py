@@ -7,6 +7,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 
 import trio
 
@@ -44,28 +45,46 @@ def run(settings: Settings, layout: Layout, reload: Callable[[], Settings]) -> i
 
 
 async def _serve(ctx: Context, manager: ServiceManager, reload: Callable[[], Settings]) -> End | signal.Signals:
-    settings = ctx.settings
+    server = _Server(ctx, manager, reload)
+    outcome = await until_signal(server.run, signal.SIGTERM, signal.SIGINT)
+    manager.stopping()
+    if isinstance(outcome, signal.Signals):
+        log.info("Stopped by %s.", outcome.name)
+    return outcome
 
-    async def serve() -> End:
-        return await attend_node(
-            Context(settings, ctx.layout, ctx.environment, clock=ctx.clock),
-            DAEMON,
-            as_daemon=True,
-            manager=manager,
-            random=random.random,
-        )
 
-    while True:
-        outcome = await until_signal(serve, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        if outcome is not signal.SIGHUP:
-            manager.stopping()
-            if isinstance(outcome, signal.Signals):
-                log.info("Stopped by %s.", outcome.name)
-            return outcome
-        manager.reloading()
+class _Server:
+    """Serves with the settings in force; SIGHUP changes them."""
+
+    def __init__(self, ctx: Context, manager: ServiceManager, reload: Callable[[], Settings]) -> None:
+        self._ctx = ctx
+        self._manager = manager
+        self._reload = reload
+        self._work = trio.CancelScope()
+
+    async def run(self) -> End:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._listen)
+            while True:
+                with trio.CancelScope() as self._work:
+                    end = await attend_node(
+                        self._ctx, DAEMON, as_daemon=True, manager=self._manager, random=random.random
+                    )
+                    nursery.cancel_scope.cancel()
+                    return end
+
+    async def _listen(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with trio.open_signal_receiver(signal.SIGHUP) as received:
+            task_status.started()
+            async for _ in received:
+                self._manager.reloading()
+                self._take_over()
+                self._manager.ready()
+
+    def _take_over(self) -> None:
+        """Read the settings anew; only ones that are right end the work that goes on with the old ones."""
         try:
-            settings = reload()
-            log.info("The configuration was reloaded.", extra=messages.CONFIGURATION_RELOADED.extra())
+            settings = self._reload()
         except TorcxdError as error:
             log.error(
                 "The configuration was not reloaded, the old one is kept: %s.",
@@ -74,4 +93,7 @@ async def _serve(ctx: Context, manager: ServiceManager, reload: Callable[[], Set
                     {"TORCXD_ERROR": error.message, "TORCXD_HINT": error.hint or None}
                 ),
             )
-        manager.ready()
+            return
+        log.info("The configuration was reloaded.", extra=messages.CONFIGURATION_RELOADED.extra())
+        self._ctx = replace(self._ctx, settings=settings)
+        self._work.cancel()
