@@ -25,6 +25,7 @@ class Login1(StandIn):
         super().__init__(login1.NAME)
         self.preparing_for_shutdown = False
         self.inhibitors: list[tuple[str, str, str, str]] = []
+        self._released = trio.Event()
         self._records = records
         self._on_reboot = on_reboot
         methods = {
@@ -58,6 +59,13 @@ class Login1(StandIn):
                 pass
         self.inhibitors.remove(inhibitor)
         self._records.add(self.name, "Release", *inhibitor)
+        self._released.set()
+        self._released = trio.Event()
+
+    async def until_released(self) -> None:
+        """Wait until nobody holds an inhibitor."""
+        while self.inhibitors:
+            await self._released.wait()
 
     async def _list_inhibitors(self) -> tuple[Any, ...]:
         return ([(*each, os.getuid(), os.getpid()) for each in self.inhibitors],)

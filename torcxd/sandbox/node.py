@@ -86,6 +86,10 @@ class Node:
         """There is one more OS version that the node can boot into."""
         self._vendor[os_version] = docker
 
+    def offer(self, os_version: str, *, like: str) -> None:
+        """Let there be another OS version, whose own Docker is that of the version *like*."""
+        self._vendor[os_version] = self._vendor[like]
+
     def vendored(self, os_version: str) -> set[str]:
         """The names of the image files in an OS version's own store."""
         docker = self._vendor[os_version].reference

@@ -176,8 +176,7 @@ class Sandbox:
         :returns: why torcx applied nothing, empty when it did.
         """
         scheduled = self.systemd1.units.get(docker_cleanup.UNIT) == "active"
-        self._session.cancel_scope.cancel()
-        await self._ended.wait()
+        await self.end_peers()
         problem = self.node.boot(clean_docker=scheduled)
         self.checker.booted()
         if self.node.os_version == self.plot.next_os:
@@ -196,6 +195,11 @@ class Sandbox:
                 await self._session.start(service.serve, self.bus.address)
             task_status.started()
         self._ended.set()
+
+    async def end_peers(self) -> None:
+        """End the services of this boot; :meth:`serve_peers` begins those of the next."""
+        self._session.cancel_scope.cancel()
+        await self._ended.wait()
 
     async def restart(self, service: Service) -> None:
         """Start a peer anew, as systemd does with one that crashed; one that left the bus comes back."""
