@@ -82,7 +82,8 @@ async def open_api(ctx: Context) -> AsyncIterator[KubeClient | None]:
 
 def _access(ctx: Context) -> ClusterAccess | None:
     path = ctx.path(ctx.settings.kubeconfig)
-    if path.exists():
+    # An empty setting, which would stand for the root folder, is for a pod that sees its node's kubeconfig.
+    if ctx.settings.kubeconfig and path.exists():
         return load_kubeconfig(path, root=ctx.layout.root)
     if HOST in ctx.environment:
         return in_cluster_access(ctx.layout.service_account, ctx.environment)
