@@ -207,6 +207,17 @@ class Bench:
         assert words in history.stdout
         assert f"failed (attempt {attempts})" in history.stdout
 
+    async def assert_tried_again(self, *flags: str, words: str) -> Process:
+        """The run fails, shows it and means to try again, and is ended then; no kubelet is released."""
+        async with self.start("bootstrap", *self.box.flags, *flags) as process:
+            await process.says("failed (attempt 1)")
+            await self.assert_told(words)
+            assert (await self.status())["last_error"]["hint"]
+            process.send(signal.SIGTERM)
+        assert process.code == 128 + signal.SIGTERM
+        assert not self.bootstrapped
+        return process
+
     def assert_failed(self, process: Process, code: int, *words: str) -> None:
         """It ended with *code*, said these words and a hint, and released no kubelet."""
         assert process.code == code, process.stderr

@@ -51,7 +51,7 @@ async def undisturbed(bench: OpenBench, plot: Plot) -> dict[str, str]:
 
 @pytest.mark.accepts("N2", "I1", "I2", "I3", "I6", "I7", "I8")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize(("kind", "least"), [("line", 12), ("call", 45)])
+@pytest.mark.parametrize(("kind", "least"), [("line", 12), ("call", 30)])
 async def test_ended_at_every_moment_it_still_gets_there(
     bench: OpenBench, number: signal.Signals, kind: str, least: int
 ) -> None:
