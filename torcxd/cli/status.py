@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
     root, as_json = _plain(argv) or _parsed(argv)
-    report, exit_code = read(f"{root.rstrip('/')}/var/lib/torcxd/state.json")
+    report, exit_code = read(root)
     if as_json:
         print(json.dumps(report, indent=2))
     else:
@@ -61,17 +61,20 @@ def _parsed(argv: Sequence[str]) -> tuple[str, bool]:
     return arguments.root, arguments.json
 
 
-def read(path: str) -> tuple[dict[str, Any], int]:
-    """The report of the state file at *path*, and the exit code.
+def read(root: str) -> tuple[dict[str, Any], int]:
+    """The report of the node below *root*, and the exit code.
 
     The keys are stable: ``schema, state, since, boot_id, waiting_for, waiting_until, plan, last_error, attempts,
-    next_try, reboot, boots, published_at, problem``. Times are seconds since the epoch; what is not known is null.
+    next_try, reboot, boots, published_at, hook, sources, problem``. Times are seconds since the epoch; what is not
+    known is null.
     """
+    path = f"{root.rstrip('/')}/var/lib/torcxd/state.json"
     report: dict[str, Any] = dict.fromkeys(
         ("state", "since", "boot_id", "waiting_for", "waiting_until", "plan", "last_error")
     )
     report |= {"schema": document.SCHEMA, "attempts": 0, "next_try": None, "reboot": None, "boots": {}}
-    report |= {"published_at": None, "problem": None}
+    report |= {"published_at": None, "hook": None, "problem": None}
+    report["sources"] = _sources(f"{root.rstrip('/')}/run/torcxd/sources.json")
     try:
         with open(path, "rb") as stream:
             content = document.decode(stream.read(document.LARGEST + 1))
@@ -86,11 +89,23 @@ def read(path: str) -> tuple[dict[str, Any], int]:
     for key in ("state", "since", "boot_id", "plan", "next_try", "reboot", "boots", "published_at", "waiting_until"):
         report[key] = content.get(key)
     report["waiting_for"] = content.get("waiting_for") or None
+    hook = ("asked", "answered", "answered_at")
+    report["hook"] = {each: content.get(f"hook_{each}") for each in hook}
     failure = content.get("failure")
     if failure:
         report["attempts"] = failure.pop("attempts", 0)
         report["last_error"] = failure
     return report, 0
+
+
+def _sources(path: str) -> dict[str, Any]:
+    """What the daemon or hook of this boot last said of its sources, by name; empty where none did."""
+    try:
+        with open(path, "rb") as stream:
+            found = json.loads(stream.read(document.LARGEST))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def render(report: dict[str, Any], now: float) -> str:
@@ -126,6 +141,17 @@ def render(report: dict[str, Any], now: float) -> str:
     lines += [("Boots", f"{count} did not bring {what}") for what, count in (report["boots"] or {}).items()]
     if report["published_at"]:
         lines.append(("Published", f"kubelet.env, {moment(report['published_at'])}"))
+    hook = report["hook"]
+    if hook and (hook["asked"] or hook["answered_at"]):
+        asked = "the update operator asks for its check" if hook["asked"] else "nothing is asked"
+        answered = "not answered yet"
+        if hook["answered_at"] and (hook["answered"] or not hook["asked"]):
+            answered = f"answered {moment(hook['answered_at'])}"
+        lines.append(("Hook", f"{asked}; {answered}"))
+    for name, source in report["sources"].items():
+        heard = f"heard {ago(now - source['heard_at'])} ago" if source["heard_at"] else "never heard"
+        health = "up" if source["up"] else f"lost for {ago(now - source['since'])}: {source['detail']}"
+        lines.append(("Source", f"{name} {health}, {heard}"))
     return "".join(f"{key + ':':12}{value}\n" for key, value in lines)
 
 

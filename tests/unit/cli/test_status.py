@@ -15,11 +15,17 @@ from torcxd.cli import status
 from torcxd.daemon.statefile import StateFile
 from torcxd.lifecycle.snapshot import Snapshot
 from torcxd.paths import Layout
+from torcxd.sources.health import HealthBoard
 
 KEYS = {
     "schema", "state", "since", "boot_id", "waiting_for", "waiting_until", "plan", "last_error", "attempts",
-    "next_try", "reboot", "boots", "published_at", "problem",
+    "next_try", "reboot", "boots", "published_at", "hook", "sources", "problem",
 }  # fmt: skip
+
+
+class StoppedClock:
+    def now(self) -> float:
+        return 1000.0
 
 
 def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +41,7 @@ def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.accepts("N5")
 def test_everything_an_operator_asks_is_told(tmp_path: Path) -> None:
     StateFile(Layout(tmp_path)).save(FULL)
-    report, exit_code = status.read(str(Layout(tmp_path).state_file))
+    report, exit_code = status.read(str(tmp_path))
     assert exit_code == 0
     assert status.render(report, now=20.0).splitlines() == [
         "State:      reboot-pending since 1970-01-01 00:00:12Z (8 s ago)",
@@ -64,6 +70,35 @@ def test_the_json_has_the_same_keys_always(tmp_path: Path, snapshot: Snapshot | 
     assert set(report) == KEYS
     assert report["state"] == (snapshot.state if snapshot else None)
     assert report["attempts"] == (3 if snapshot is FULL else 0)
+
+
+@pytest.mark.accepts("N5")
+def test_what_the_operator_asked_and_how_the_sources_are(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    health = HealthBoard(layout.sources_file, StoppedClock())
+    health.up("node")
+    health.down("version", "the API server is away")
+    StateFile(layout).save(Snapshot("done", 990.0, "b", hook_asked=True))
+    told = status.render(status.read(str(tmp_path))[0], now=1005.0).splitlines()
+    assert told[1:] == [
+        "Hook:       the update operator asks for its check; not answered yet",
+        "Source:     node up, heard 5 s ago",
+        "Source:     version lost for 5 s: the API server is away, never heard",
+    ]
+    StateFile(layout).save(Snapshot("done", 990.0, "b", hook_asked=True, hook_answered=True, hook_answered_at=1001.0))
+    report = status.read(str(tmp_path))[0]
+    assert "answered 1970-01-01 00:16:41Z" in status.render(report, now=1005.0)
+    assert report["hook"] == {"asked": True, "answered": True, "answered_at": 1001.0}
+    assert report["sources"]["version"]["up"] is False
+
+
+def test_a_damaged_file_of_the_sources_hides_nothing_else(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    layout.sources_file.parent.mkdir(parents=True)
+    layout.sources_file.write_text('{"node"')
+    StateFile(layout).save(FULL)
+    report, exit_code = status.read(str(tmp_path))
+    assert (report["sources"], report["state"], exit_code) == ({}, "reboot-pending", 0)
 
 
 def test_a_node_on_which_nothing_was_run(tmp_path: Path) -> None:
@@ -100,7 +135,7 @@ def test_without_permission_it_says_what_to_do(tmp_path: Path, monkeypatch: pyte
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("builtins.open", refuse)
-    report, exit_code = status.read(str(tmp_path / "state.json"))
+    report, exit_code = status.read(str(tmp_path))
     assert exit_code == 77
     assert "try as root" in report["problem"]
 

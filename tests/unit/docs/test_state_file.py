@@ -11,12 +11,14 @@ import pytest
 
 from tests.unit.docs.pages import PROJECT, first_column
 from torcxd.cli import status
+from torcxd.clock import SystemClock
 from torcxd.daemon import document
 from torcxd.daemon.statefile import StateFile
 from torcxd.lifecycle.catalog import Digest
 from torcxd.lifecycle.facts import Image, Plan, Target
 from torcxd.lifecycle.snapshot import Failure, RebootNote, Snapshot
 from torcxd.paths import Layout
+from torcxd.sources.health import HealthBoard
 
 PAGE = PROJECT / "docs/state-file.md"
 TARGET = Target("amd64-usr", "1520.8.0", "1576.4.0", "v1.8.4+coreos.0", "the API server", ("17.03",), "x")
@@ -36,7 +38,8 @@ def report(tmp_path: Path) -> dict[str, Any]:
     """What ``torcxd status --json`` prints where everything is known."""
     layout = Layout(tmp_path)
     StateFile(layout).save(FULL)
-    return status.read(str(layout.state_file))[0]
+    HealthBoard(layout.sources_file, SystemClock()).up("node")
+    return status.read(str(tmp_path))[0]
 
 
 @pytest.mark.accepts("N5")
@@ -48,6 +51,8 @@ def test_the_keys_of_status_are_documented(report: dict[str, Any]) -> None:
         "image": report["plan"]["images"][0],
         "last_error": report["last_error"],
         "reboot": report["reboot"],
+        "hook": report["hook"],
+        "source": report["sources"]["node"],
     }
     for marker, value in found.items():
         assert sorted(first_column(PAGE, f"keys: {marker}")) == sorted(value), marker
