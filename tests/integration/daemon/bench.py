@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+import trio
+
 from tests.integration.bootstrap.bench import KUBELET_ENV, Bench, open_bench
 from tests.integration.bootstrap.program import ForkServer, Process
+from torcxd.daemon.context import Context
+from torcxd.daemon.process import DAEMON, attend_node
+from torcxd.dbus import update_engine
+from torcxd.dbus.bus import open_bus
+from torcxd.host.notify import ServiceManager
 from torcxd.kube.operators import FLATCAR, HOOK_ANNOTATION, TRUE, OperatorNames
+from torcxd.lifecycle.events import Event
+from torcxd.lifecycle.machine import Step
 from torcxd.sandbox.http_server import Request
 from torcxd.sandbox.images import docker_image
 from torcxd.sandbox.sandbox import KUBE_VERSION, NEW_OS, OLD_OS, Plot
-from torcxd.sandbox.update_engine import Scenario, Step
+from torcxd.sandbox.update_engine import Scenario
+from torcxd.sandbox.update_engine import Step as Show
+from torcxd.settings import combine
 
 NODE: Final = "node-1"
 IMAGE: Final = "docker:17.03.torcx.tgz"
@@ -128,18 +141,63 @@ class Service(Bench):
 
     async def announce(self, version: str = NEW_OS) -> None:
         """update_engine begins to download *version*."""
-        await self.box.update_engine.show(Step("DOWNLOADING", progress=0.1, version=version))
+        await self.box.update_engine.show(Show("DOWNLOADING", progress=0.1, version=version))
 
     async def install(self, version: str = NEW_OS) -> None:
         """update_engine has installed *version*: the next boot brings it."""
-        await self.box.update_engine.show(Step("UPDATED_NEED_REBOOT", version=version))
+        await self.box.update_engine.show(Show("UPDATED_NEED_REBOOT", version=version))
 
     async def forget(self) -> None:
         """update_engine has installed an update and forgot which, as after a restart of it."""
-        await self.box.update_engine.show(Step("UPDATED_NEED_REBOOT"))
+        await self.box.update_engine.show(Show("UPDATED_NEED_REBOOT"))
         self.box.node.pending = NEW_OS
 
+    async def reset(self) -> None:
+        """Somebody withdraws the update that waits for the reboot; update_engine says nothing."""
+        async with open_bus(self.box.bus.address) as bus:
+            await bus.call(update_engine.NAME, update_engine.PATH, update_engine.INTERFACE, "ResetStatus")
+        self.box.node.pending = None
+
     # The daemon.
+
+    @asynccontextmanager
+    async def in_process(self) -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+        """The daemon in this process, for the length of the block.
+
+        :returns: a function that waits until it enters a state, from the last one on that was waited for.
+        """
+        template = self.box.bucket.manifest_template
+        settings = combine({"torcx_manifest_url": template, "node_name": NODE, "api_retry_for": 0.5})
+        entered, states = trio.open_memory_channel[str](1000)
+
+        class Noted:
+            def stepped(self, step: Step, event: Event) -> None:
+                if step.move is not None:
+                    entered.send_nowait(step.move.dest)
+
+        async def reached(state: str) -> None:
+            async for each in states:
+                if each == state:
+                    return
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.box.environment.items():
+                patch.setenv(name, value)
+            ctx = Context(settings, self.box.node.layout, self.box.process_environment)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(
+                    partial(
+                        attend_node,
+                        ctx,
+                        DAEMON,
+                        as_daemon=True,
+                        manager=ServiceManager({}),
+                        random=lambda: 0.5,
+                        observers=[Noted()],
+                    )
+                )
+                yield reached
+                nursery.cancel_scope.cancel()
 
     @asynccontextmanager
     async def daemon(self, *flags: str, environment: dict[str, str] | None = None) -> AsyncIterator[Process]:

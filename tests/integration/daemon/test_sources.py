@@ -183,3 +183,26 @@ async def test_a_token_that_changes_is_read_again(service: OpenService) -> None:
                 node.box.api.watches.end_all()
                 node.ask()
                 await node.until_answered()
+
+
+# What cannot be waited for in real time: the daemon in this process, with a shorter poll.
+
+
+@pytest.mark.accepts("N3", "N8")
+async def test_an_update_that_is_withdrawn_in_silence_is_noticed(
+    service: OpenService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torcxd.sources.os_update.POLL_INTERVAL", 0.05)
+    async with service() as node, node.in_process() as reached:
+        await node.install()
+        await reached("reboot-pending")
+        await node.reset()
+        # Docker is the running one, and no other OS version is coming: nothing needs a boot any more.
+        await reached("done")
+        report = await node.status_when(lambda each: each["plan"]["target"]["next_os"] is None)
+        assert {name for name, each in report["sources"].items() if each["up"]} == {
+            "update_engine",
+            "node",
+            "mappings",
+            "version",
+        }
