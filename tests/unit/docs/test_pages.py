@@ -47,6 +47,8 @@ def test_every_flag_that_is_named_is_one(page: Path) -> None:
         "--accepts",
         "--list",
         "--update-catalog",
+        "--check-inhibitors",
+        "--before-reboot-annotations",
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text("utf-8")))
     assert named - foreign <= known, f"{page.name}: {sorted(named - foreign - known)}"
