@@ -7,13 +7,14 @@ from typing import Any, Final
 
 import yaml
 
-from torcxd.errors import ConfigurationError
+from torcxd.errors import EX_NOPERM, ConfigurationError, PermanentError
 from torcxd.host import files
 from torcxd.paths import Layout
-from torcxd.settings import BY_NAME, convert
+from torcxd.settings import BY_NAME, convert, unknown_setting
 
 # Some twenty keys; anything beyond is not a configuration of this program.
 LARGEST: Final = 256 << 10
+_SYNTAX: Final = "write one 'name: value' a line, indented by nothing; quote a value that YAML reads otherwise"
 
 
 def load(layout: Layout) -> dict[str, Any]:
@@ -21,22 +22,28 @@ def load(layout: Layout) -> dict[str, Any]:
 
     A file below ``config.d`` beats ``config.yaml`` beside it, later names beat earlier ones, and /etc beats /usr/lib.
 
-    :raises ConfigurationError: naming file and line: not YAML, no mapping, an unknown key, a wrong value.
+    :raises ConfigurationError: naming file and line: not YAML, no mapping, an unknown key, a wrong value; or naming
+        the file, which cannot be read as one.
+    :raises TorcxdError: a file may not be read, or the disk fails.
     """
     values: dict[str, Any] = {}
     for directory in layout.configuration():
         main = directory / "config.yaml"
-        for path in ([main] if main.exists() else []) + sorted((directory / "config.d").glob("*.yaml")):
+        # A link that leads nowhere was meant to be a configuration.
+        there = [main] if main.is_symlink() or main.exists() else []
+        for path in there + sorted((directory / "config.d").glob("*.yaml")):
             values.update(_read(path))
     return values
 
 
 def _read(path: Path) -> dict[str, Any]:
-    text = files.read_bytes(path, limit=LARGEST).decode("utf-8", errors="replace")
+    text = _text(path)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {error}") from None
+        raise ConfigurationError(f"{path}:{_problem(error, text)}", hint=_SYNTAX) from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: it is nested beyond all measure", hint=_SYNTAX) from None
     if node is None:
         return {}
     if not isinstance(node, yaml.MappingNode):
@@ -44,12 +51,38 @@ def _read(path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in node.value:
         where = f"{path}:{key.start_mark.line + 1}"
-        option = BY_NAME.get(str(key.value).replace("-", "_"))
+        name = str(key.value).replace("-", "_")
+        option = BY_NAME.get(name)
         if option is None:
-            raise ConfigurationError(f"{where}: unknown setting {key.value!r}", hint=f"known are {', '.join(BY_NAME)}")
+            raise unknown_setting(f"{where}: unknown setting {key.value!r}", name, lambda option: option.name)
         if not isinstance(value, yaml.ScalarNode):
             raise ConfigurationError(f"{where}: {key.value} must be a single value")
         if option.name in values:
             raise ConfigurationError(f"{where}: {key.value} is set twice")
         values[option.name] = convert(option, value.value, f"{where}: {key.value}")
     return values
+
+
+def _text(path: Path) -> str:
+    try:
+        data = files.read_bytes(path, limit=LARGEST)
+    except PermanentError as error:
+        if error.exit_code == EX_NOPERM:
+            raise
+        # A directory, a link that leads nowhere, something far too large: no try succeeds before somebody edits it.
+        raise ConfigurationError(error.message, hint=error.hint) from error
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(f"{path}:{line}: it is not UTF-8") from None
+
+
+def _problem(error: yaml.YAMLError, text: str) -> str:
+    """Line and reason, as one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem_mark.line + 1}: it is not YAML: {error.problem or error.context}"
+    # The reader's own, about a character.
+    position = getattr(error, "position", 0)
+    line = text.count("\n", 0, position) + 1
+    return f"{line}: it is not YAML: {text[position : position + 1]!a} cannot be in it"

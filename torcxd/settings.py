@@ -5,11 +5,15 @@ Precedence: flag > environment (``TORCXD_<NAME>``) > ``/etc/torcxd`` > ``/usr/li
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from torcxd.errors import ConfigurationError
+from torcxd.lifecycle.versions import KubeVersion
+from torcxd.manifest_url import parse_template
+from torcxd.names import user_profile
 
 DEFAULT_MANIFEST_URL: Final = (
     "https://tectonic-torcx.release.core-os.net/manifests/{{.Board}}/{{.OSVersion}}/torcx_manifest.json"
@@ -78,6 +82,27 @@ def parse_listen(text: str) -> str:
     raise ValueError(f"{text!r} is neither a loopback address such as 127.0.0.1:9100 nor the path of a socket")
 
 
+def parse_file(text: str) -> str:
+    """An absolute path. Raises ``ValueError``."""
+    if not text.startswith("/"):
+        raise ValueError(f"{text!r} is not an absolute path")
+    if "\0" in text or text.endswith("/"):
+        raise ValueError(f"{text!r} is not the path of a file")
+    return text
+
+
+def parse_optional_file(text: str) -> str:
+    """An absolute path, or nothing for none. Raises ``ValueError``."""
+    return parse_file(text) if text else text
+
+
+def parse_kube_version(text: str) -> str:
+    """A Kubernetes version, or nothing for none. Raises ``ValueError``."""
+    if text:
+        KubeVersion.parse(text)
+    return text
+
+
 def _text(text: str) -> str:
     return text
 
@@ -134,21 +159,45 @@ OPTIONS: Final[tuple[Option, ...]] = (
         commands=_BOOTSTRAP,
     ),
     Option("no_verify_signatures", False, parse_bool, "BOOL", "accept addon manifests without a trusted signature"),
-    Option("force_kube_version", "", _text, "VERSION", "take this Kubernetes version; ask no API server for it"),
+    Option(
+        "force_kube_version",
+        "",
+        parse_kube_version,
+        "VERSION",
+        "take this Kubernetes version; ask no API server for it",
+    ),
     Option(
         "torcx_manifest_url",
         DEFAULT_MANIFEST_URL,
-        _text,
+        parse_template,
         "TEMPLATE",
         "where addon manifests are; {{.Board}} and {{.OSVersion}} are filled in; the signature is beside it (.asc)",
         empty_is_default=True,
     ),
-    Option("torcx_profile", "tectonic", _text, "NAME", "torcx profile to create when only the vendor's is in use"),
-    Option("keyring", "/etc/torcxd/pubring.gpg", _text, "FILE", "keys that may sign manifests, armored or binary"),
-    Option("kubeconfig", "/etc/kubernetes/kubeconfig", _text, "FILE", "how to reach the API server; may be missing"),
-    Option("version_manifest", "", _text, "FILE", "runtime mappings in place of the built-in ones"),
+    Option(
+        "torcx_profile",
+        "tectonic",
+        user_profile,
+        "NAME",
+        "torcx profile to create when only the vendor's is in use",
+    ),
+    Option("keyring", "/etc/torcxd/pubring.gpg", parse_file, "FILE", "keys that may sign manifests, armored or binary"),
+    Option(
+        "kubeconfig",
+        "/etc/kubernetes/kubeconfig",
+        parse_file,
+        "FILE",
+        "how to reach the API server; may be missing",
+    ),
+    Option("version_manifest", "", parse_optional_file, "FILE", "runtime mappings in place of the built-in ones"),
     Option("mappings_namespace", "tectonic-system", _text, "NAMESPACE", "where the runtime-mappings ConfigMap is"),
-    Option("kubelet_env_path", "/etc/kubernetes/kubelet.env", _text, "FILE", "the file whose existence starts kubelet"),
+    Option(
+        "kubelet_env_path",
+        "/etc/kubernetes/kubelet.env",
+        parse_file,
+        "FILE",
+        "the file whose existence starts kubelet",
+    ),
     Option(
         "update_deadline",
         600.0,
@@ -240,7 +289,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "metrics_file",
         "",
-        _text,
+        parse_optional_file,
         "FILE",
         "write metrics there, for node_exporter's textfile collector",
         commands=_DAEMON,
@@ -256,6 +305,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("verbose", "info", parse_level, "LEVEL", "debug, info, warning or error"),
 )
 BY_NAME: Final = {each.name: each for each in OPTIONS}
+
+# Beside the settings, the file that the units take variables from names the container unit's image.
+_OF_UNITS: Final = frozenset({"TORCXD_IMAGE"})
+# What Kubernetes puts into each pod about a service whose name begins with "torcxd"; nobody has set these.
+_OF_SERVICES: Final = re.compile(
+    r"TORCXD_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +357,38 @@ def convert(option: Option, text: str, where: str) -> Any:
     try:
         return option.parse(text)
     except ValueError as error:
-        raise ConfigurationError(f"{where}: {error}") from None
+        raise ConfigurationError(f"{where}: {error}", hint=f"it takes {option.metavar}: {option.help}") from None
+
+
+def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that variables give.
+
+    :raises ConfigurationError: naming the variable: a wrong value, or one that begins like a setting and is none.
+    """
+    known = {each.variable: each for each in OPTIONS}
+    values: dict[str, Any] = {}
+    for name in sorted(each for each in environment if each.startswith("TORCXD_")):
+        if name in known:
+            values[known[name].name] = convert(known[name], environment[name], name)
+        elif name not in _OF_UNITS and not _OF_SERVICES.fullmatch(name):
+            key = name.removeprefix("TORCXD_").lower()
+            raise unknown_setting(f"{name}: unknown setting", key, lambda option: option.variable)
+    return values
+
+
+def unknown_setting(message: str, name: str, spelt: Callable[[Option], str]) -> ConfigurationError:
+    """The error for a setting that does not exist, with the nearest as a hint.
+
+    :param message: names the variable, or file, line and key.
+    :param name: what it would be called in a file.
+    :param spelt: how a setting is called there.
+    """
+    # Loaded for those who mistype only.
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, BY_NAME, n=1)
+    hint = f"did you mean {spelt(BY_NAME[near[0]])}?" if near else "docs/configuration.md lists the settings"
+    return ConfigurationError(message, hint=hint)
 
 
 def combine(*layers: dict[str, Any]) -> Settings:

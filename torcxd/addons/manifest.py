@@ -1,4 +1,4 @@
-"""The package manifest (``torcx_manifest.json``): where it is, and what it says.
+"""The package manifest (``torcx_manifest.json``): what it says. Where it is, is in :mod:`torcxd.manifest_url`.
 
 The format is torcx's ``torcx-package-list-v0``, written by the Container Linux release tooling. Unknown
 fields are ignored, known ones are checked to the last: the file decides what a node runs.
@@ -10,52 +10,17 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
-from urllib.parse import quote, urlsplit
 
-from torcxd.addons.names import component
-from torcxd.errors import EX_DATAERR, ConfigurationError, PermanentError
+from torcxd.errors import EX_DATAERR, PermanentError
 from torcxd.lifecycle.catalog import Digest, Location, Package, PackageManifest, PackageVersion
+from torcxd.manifest_url import url_problem
+from torcxd.names import component
 
 KIND: Final = "torcx-package-list-v0"
 
 # Hexadecimal digits of each accepted algorithm's digest.
 _DIGEST_DIGITS: Final = {"sha512": 128, "sha256": 64}
 _HASH: Final = re.compile(r"([A-Za-z0-9]+)[-:](.*)", re.DOTALL)
-_PLACEHOLDER: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
-
-
-def render_url(template: str, board: str, os_version: str) -> str:
-    """Fill in ``{{.Board}}`` and ``{{.OSVersion}}``, the placeholders of the ``--torcx-manifest-url`` option.
-
-    :returns: the manifest's URL for that board and OS version.
-    :raises ConfigurationError: another placeholder, an unclosed one, no http(s) URL, or a value that cannot be part of
-        one.
-    """
-    values = {".Board": board, ".OSVersion": os_version}
-
-    def value(match: re.Match[str]) -> str:
-        name = match[1].strip()
-        if name not in values:
-            _refuse_template(f"knows no placeholder {match[0]!a}")
-        try:
-            return quote(component(values[name]), safe="+")
-        except ValueError as error:
-            _refuse_template(f"cannot be filled in: {name[1:]}: {error}")
-
-    url = _PLACEHOLDER.sub(value, template)
-    if "{{" in url or "}}" in url:
-        _refuse_template("has unbalanced braces")
-    problem = _url_problem(url)
-    if problem:
-        _refuse_template(f"cannot be used: {problem}")
-    return url
-
-
-def _refuse_template(problem: str) -> NoReturn:
-    raise ConfigurationError(
-        f"the URL template of --torcx-manifest-url {problem}",
-        hint="give an http(s) URL with the placeholders {{.Board}} and {{.OSVersion}}",
-    )
 
 
 def signature_url(manifest_url: str) -> str:
@@ -178,7 +143,7 @@ class _Reader:
                 self.refuse(f"{path}.path", f"{file[:80]!a} is not an absolute path")
             yield Location(path=file)
         if url is not None:
-            problem = _url_problem(url)
+            problem = url_problem(url)
             if problem:
                 self.refuse(f"{path}.url", problem)
             yield Location(url=url)
@@ -207,20 +172,6 @@ class _Reader:
             return component(text)
         except ValueError as error:
             self.refuse(f"{path}.{key}", str(error))
-
-
-def _url_problem(url: str) -> str:
-    """Why *url* cannot be fetched, or an empty string. Never quotes the URL: it may carry credentials."""
-    if not url.isascii() or not url.isprintable() or " " in url:
-        return "it holds a character that no URL has"
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # Parsed on access; raises ValueError.
-    except ValueError:
-        return "it is not a well-formed URL"
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "it is not an http or https URL with a host"
-    return ""
 
 
 def _kind(value: Any) -> str:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from torcxd.addons.names import component
 from torcxd.errors import EX_DATAERR, ConfigurationError, PermanentError
 from torcxd.host import files
+from torcxd.names import LOWER_PROFILES, component, user_profile
 from torcxd.paths import Layout
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 KIND_V0: Final = "profile-manifest-v0"
 KIND_V1: Final = "profile-manifest-v1"
 
-# torcx applies these below the user's in any case; as a next profile they mean "none of the user's".
-_LOWER: Final = frozenset({"vendor", "oem"})
 # Real profiles are some hundred bytes; the bound keeps a wrong file from being read whole.
 _LARGEST: Final = 1 << 20
 
@@ -101,7 +99,7 @@ def ensure_pinned(layout: Layout, default_name: str, name: str, reference: str) 
     """
     user = layout.profile_directories()[-1]
     selected = next_profile_name(layout)
-    profile = _Profile.load(user, selected) if selected is not None and selected not in _LOWER else None
+    profile = _Profile.load(user, selected) if selected is not None and selected not in LOWER_PROFILES else None
     if profile is None:
         _check_default(default_name)
         profile = _Profile.load(user, default_name) or _Profile.copy(layout, selected, user / f"{default_name}.json")
@@ -208,7 +206,7 @@ class _Profile:
     @classmethod
     def copy(cls, layout: Layout, selected: str | None, path: Path) -> _Profile:
         """A profile for *path*, with what the OEM's or else the vendor's profile *selected* holds."""
-        if selected is not None and selected not in _LOWER:
+        if selected is not None and selected not in LOWER_PROFILES:
             for directory in reversed(layout.profile_directories()[:-1]):
                 found = cls.load(directory, selected)
                 if found is not None:
@@ -236,8 +234,7 @@ class _Profile:
 
 def _check_default(name: str) -> None:
     try:
-        if component(name) in _LOWER:
-            raise ValueError(f"{name!r} is torcx's own")
+        user_profile(name)
     except ValueError as error:
         raise ConfigurationError(
             f"--torcx-profile cannot be used: {error}", hint="give a name for a user profile, such as tectonic"

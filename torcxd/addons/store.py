@@ -21,11 +21,11 @@ from typing import Final
 import trio
 
 from torcxd.addons.hashing import Digests
-from torcxd.addons.names import component
 from torcxd.errors import EX_CONFIG, EX_DATAERR, PermanentError, TorcxdError, from_os_error
 from torcxd.host import files
 from torcxd.lifecycle.catalog import Digest
 from torcxd.lifecycle.versions import OSVersion, parse_os_version
+from torcxd.names import component
 from torcxd.paths import Layout
 
 TGZ: Final = ".torcx.tgz"

@@ -12,9 +12,9 @@ from torcxd import config_files
 from torcxd.cli import parser as parsers
 from torcxd.cli.output import fail, set_up_logging
 from torcxd.daemon.failures import as_single
-from torcxd.errors import from_os_error
+from torcxd.errors import ConfigurationError, from_os_error
 from torcxd.paths import Layout
-from torcxd.settings import BY_NAME, OPTIONS, Settings, combine, convert
+from torcxd.settings import BY_NAME, Settings, combine, convert, from_environment
 
 # What a shell makes of SIGINT: 128 and its number.
 _INTERRUPTED = 130
@@ -77,12 +77,18 @@ def read_settings(
         for name, value in vars(arguments).items()
         if name in BY_NAME
     }
-    variables = {
-        each.name: convert(each, environment[each.variable], each.variable)
-        for each in OPTIONS
-        if each.variable in environment
-    }
-    return combine(dict(defaults or {}), config_files.load(Layout(Path(arguments.root))), variables, flags)
+    variables = from_environment(environment)
+    layout = Layout(Path(arguments.root))
+    settings = combine(dict(defaults or {}), config_files.load(layout), variables, flags)
+    if settings.version_manifest and not layout.at(settings.version_manifest).is_file():
+        # It is read late, or not at all where the cluster has mappings: the day it is needed would be the wrong one.
+        option = BY_NAME["version_manifest"]
+        where = option.flag if option.name in flags else option.variable if option.name in variables else option.name
+        raise ConfigurationError(
+            f"{where}: there is no file {settings.version_manifest}",
+            hint="put the mappings there, or leave the setting out for the built-in ones",
+        )
+    return settings
 
 
 def _settings(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None = None) -> Settings:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import trio
 
 from torcxd.addons.fetch import Download, Fetcher
-from torcxd.addons.manifest import parse_manifest, render_url
+from torcxd.addons.manifest import parse_manifest
 from torcxd.addons.profile import ensure_pinned
 from torcxd.addons.signature import Verifier
 from torcxd.addons.staging import Staging
@@ -28,6 +28,7 @@ from torcxd.lifecycle.effects import Fetch, Place
 from torcxd.lifecycle.events import Fetched, Placed, Resolved, StagingLost
 from torcxd.lifecycle.facts import Image, Plan
 from torcxd.lifecycle.plan import DOCKER, os_versions_to_stage, resolve
+from torcxd.manifest_url import render_url
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import trio
 
 from torcxd.daemon.context import Context
-from torcxd.errors import EX_USAGE, Kind, PermanentError, TorcxdError, TransientError
+from torcxd.errors import Kind, PermanentError, TorcxdError, TransientError
 from torcxd.host.env_file import installer_kube_version, read_env_file
 from torcxd.http import Proxies
 from torcxd.kube.access import ClusterAccess
@@ -93,14 +93,6 @@ def _access(ctx: Context) -> ClusterAccess | None:
 async def _kube_version(ctx: Context, api: KubeClient | None, random: Callable[[], float]) -> tuple[str, str]:
     forced = ctx.settings.force_kube_version
     if forced:
-        try:
-            KubeVersion.parse(forced)
-        except ValueError as error:
-            raise PermanentError(
-                f"--force-kube-version: {error}",
-                hint="give a full version, or leave the option out to ask the cluster",
-                exit_code=EX_USAGE,
-            ) from None
         return forced, "--force-kube-version"
     why = "no kubeconfig"
     if api is not None:

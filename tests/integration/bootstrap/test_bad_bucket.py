@@ -230,7 +230,9 @@ async def test_an_unusable_keyring_is_a_wrong_configuration(bench: OpenBench, co
 )
 async def test_a_wrong_template_is_a_wrong_configuration(bench: OpenBench, template: str, words: str) -> None:
     async with bench(QUIET) as node:
-        await assert_ends(node, EX_CONFIG, "--torcx-manifest-url", words, flags=(f"--torcx-manifest-url={template}",))
+        # Before anything is asked or recorded.
+        ended = await node.bootstrap(f"--torcx-manifest-url={template}")
+        node.assert_failed(ended, EX_CONFIG, "--torcx-manifest-url", words)
 
 
 # Images.

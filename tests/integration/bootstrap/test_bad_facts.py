@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.integration.bootstrap.bench import QUIET, Bench, OpenBench
-from torcxd.errors import EX_CONFIG, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_USAGE
+from torcxd.errors import EX_CONFIG, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE
 from torcxd.sandbox.apiserver import ApiServer, Fault
 
 OS_RELEASE = "/usr/lib/os-release"
@@ -175,10 +175,10 @@ async def test_where_nobody_knows_the_version_both_reasons_are_told(
 
 
 @pytest.mark.accepts("A7")
-async def test_a_forced_version_that_is_none_is_wrong_usage(bench: OpenBench) -> None:
+async def test_a_forced_version_that_is_none_is_a_wrong_configuration(bench: OpenBench) -> None:
     async with bench(QUIET) as node:
         ended = await node.bootstrap("--force-kube-version=latest")
-        node.assert_failed(ended, EX_USAGE, "--force-kube-version", "latest")
+        node.assert_failed(ended, EX_CONFIG, "--force-kube-version", "latest")
 
 
 BAD_MAPPINGS = {

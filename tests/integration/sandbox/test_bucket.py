@@ -14,8 +14,9 @@ import pytest
 import trio
 import trio.testing
 
-from torcxd.addons.manifest import parse_manifest, render_url, signature_url
+from torcxd.addons.manifest import parse_manifest, signature_url
 from torcxd.http import HttpClient, HttpError, Reason, Timeouts
+from torcxd.manifest_url import render_url
 from torcxd.sandbox.bucket import Bucket
 from torcxd.sandbox.bucket_faults import Fault
 from torcxd.sandbox.http_server import Server

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torcxd.addons.manifest import parse_manifest, render_url, signature_url
+from torcxd.addons.manifest import parse_manifest, signature_url
 from torcxd.errors import EX_DATAERR, ConfigurationError, PermanentError
 from torcxd.lifecycle.catalog import Digest, Location, PackageVersion
+from torcxd.manifest_url import parse_template, render_url
 
 WHERE = "https://bucket.example/manifests/amd64-usr/1576.4.0/torcx_manifest.json"
 TEMPLATE = "https://tectonic-torcx.release.core-os.net/manifests/{{.Board}}/{{.OSVersion}}/torcx_manifest.json"
@@ -253,6 +255,8 @@ def test_a_wrong_template_is_a_wrong_configuration(template: str, message: str) 
         render_url(template, "amd64-usr", "1576.4.0")
     assert message in caught.value.message
     assert "--torcx-manifest-url" in caught.value.message
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_template(template)
 
 
 @pytest.mark.parametrize(("board", "version"), [("", "1.2.3"), ("amd64-usr", "../x"), ("amd64-usr", "1 2")])

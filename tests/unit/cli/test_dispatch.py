@@ -111,11 +111,12 @@ def test_the_originals_defaults_are_weaker_than_what_is_set(tmp_path: Path, monk
     (tmp_path / "versions.yaml").touch()
     assert dispatch.run_original_bootstrap([root]) == 0
     monkeypatch.setenv("TORCXD_KEYRING", "/from/the/environment")
-    assert dispatch.run_original_bootstrap([root, "--version-manifest=/from/a/flag"]) == 0
+    (tmp_path / "from").touch()
+    assert dispatch.run_original_bootstrap([root, "--version-manifest=/from"]) == 0
     assert [(each.keyring, each.version_manifest) for each in seen] == [
         ("/pubring.gpg", ""),
         ("/pubring.gpg", "/versions.yaml"),
-        ("/from/the/environment", "/from/a/flag"),
+        ("/from/the/environment", "/from"),
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torcxd.addons.names import LONGEST, component
+from torcxd.names import LONGEST, component
 
 
 @pytest.mark.parametrize("text", ["docker", "17.03", "com.coreos.cl", "1576.4.0+2017-12-06", "..17", "a" * LONGEST])
