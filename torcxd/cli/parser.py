@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 from torcxd import __version__
@@ -89,7 +89,9 @@ def build() -> Parser:
     )
     add_root(history)
     history.add_argument("--json", action="store_true", help="print one JSON object a line")
-    history.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="how many to show (default: 50)")
+    history.add_argument(
+        "-n", "--lines", type=_at_least(1), default=50, metavar="N", help="how many to show (default: 50)"
+    )
     graph = commands.add_parser(
         "graph",
         help="draw the states",
@@ -143,11 +145,26 @@ def build_original_hook() -> Parser:
 def _add_sleep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sleep",
-        type=int,
+        type=_at_least(0),
         default=0,
         metavar="N",
         help="if above 0, stay after the answer until the pod is ended, as a DaemonSet needs it (default: 0)",
     )
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    """A number that is no setting; argparse makes wrong usage of the rest."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} on")
+        return value
+
+    return number
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:
