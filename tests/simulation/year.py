@@ -80,10 +80,12 @@ class Weight:
     """What the process and its files take at one moment.
 
     :param memory: bytes that Python has allocated since they are counted, and not freed.
+    :param growth: bytes that were added to that since the daemon came to rest after the boot.
     :param stores: directories in the user store.
     """
 
     memory: int
+    growth: int
     descriptors: int
     tasks: int
     state_file: int
@@ -228,6 +230,8 @@ class Year:
         api, update_engine = self.cluster.api, self.machine.update_engine
         end = trio.current_time() + 14 * DAY
         await self.until(lambda now: now.state == "done")
+        await trio.sleep(HOUR)
+        rested = self.memory()
 
         # update_engine restarts, the bus goes away for an hour.
         await trio.sleep(DAY)
@@ -287,6 +291,7 @@ class Year:
         await self.until_answered()
         api.patch_node(NODE, labels={FLATCAR.before_reboot: None}, annotations={ANNOTATION: None})
         await trio.sleep_until(end)
+        self.weigh(rested)
         if number % 5 == 4:
             # The boot loader falls back once.
             self.node.pending = None
@@ -297,21 +302,27 @@ class Year:
             _NAMESPACE, _CONFIG_MAP, {"runtime-mappings.yaml": f"kind: VersionManifestV1\nversions:\n  k8s:\n{text}"}
         )
 
-    def weigh(self) -> None:
-        """Add to :attr:`weights`."""
+    def memory(self) -> int:
+        """The bytes that Python has allocated since they are counted, without what the peers keep."""
         # Those who read the events of a cluster are others, and it forgets them after an hour.
-        for key in [each for each in self.cluster.api.store.objects if each.resource == "events"]:
-            del self.cluster.api.store.objects[key]
-        self.cluster.api.store.changes.clear()
-        self.cluster.api.store.compacted = self.cluster.api.store.revision
+        store = self.cluster.api.store
+        for key in [each for each in store.objects if each.resource == "events"]:
+            del store.objects[key]
+        store.compact()
         self.images.clear()
         gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    def weigh(self, rested: int) -> None:
+        """Add to :attr:`weights`. :param rested: the memory after the boot."""
+        memory = self.memory()
         if len(self.weights) == SETTLED:
             tracemalloc.start()
         layout = self.node.layout
         self.weights.append(
             Weight(
-                memory=tracemalloc.get_traced_memory()[0],
+                memory=memory,
+                growth=memory - rested,
                 descriptors=len(list(Path("/proc/self/fd").iterdir())),
                 tasks=trio.lowlevel.current_statistics().tasks_living,
                 state_file=layout.state_file.stat().st_size,
@@ -381,7 +392,6 @@ async def live(root: Path, patch: pytest.MonkeyPatch, *, fortnights: int = FORTN
         for number in range(fortnights):
             async with year.boot():
                 await year.fortnight(number)
-                year.weigh()
             if node.pending is None:
                 # Back in the old version, and then the same update once more.
                 async with year.boot():
