@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.bench import bootstrap, download, status
+from tests.bench import bootstrap, daemon, download, status
 from tests.bench.scale import FULL, QUICK, Scale
 from tests.bench.table import Row, render
 from tests.e2e.tree import PROJECT
@@ -28,7 +28,9 @@ def measure(scale: Scale, directory: Path) -> list[Row]:
     _say("bootstraps")
     more, node = bootstrap.measure(scale, directory)
     _say("torcxd status")
-    return rows + more + status.measure(scale, directory, node)
+    rows = rows + more + status.measure(scale, directory, node)
+    _say("the daemon")
+    return rows + daemon.measure(scale, directory / "daemon")
 
 
 def _say(what: str) -> None:

@@ -21,6 +21,9 @@ class Unit(Enum):
     MEGABYTES = (1, "MB")
     SECONDS = (2, "s")
     MILLISECONDS = (1, "ms")
+    MILLISECONDS_A_MINUTE = (1, "ms/min")
+    AN_HOUR = (0, "an hour")
+    A_SECOND = (0, "a second")
     TIMES_ITS_SIZE = (3, "of its size")
 
     def render(self, values: Sequence[float]) -> str:

@@ -19,6 +19,13 @@ _ROWS = (
     ("Written to disk by it", "its parts one after the other"),
     ("torcxd status", "python3 -c pass"),
     ("torcxd status, by the clock", "python3 -c pass"),
+    ("Idle daemon, RSS", "a trio process"),
+    ("Idle daemon, PSS", "a trio process"),
+    ("Idle daemon, processor", "a trio process"),
+    ("signal to the first request", "a TLS handshake with the bucket"),
+    ("label to the annotation", "a GET of the node with a new client"),
+    ("Requests of an idle node", "asking for the three every 30 s"),
+    ("Watch events", "json.loads of each"),
 )
 
 
@@ -35,5 +42,6 @@ def test_each_figure_is_printed_beside_its_peer() -> None:
         for each in (figure, peers, ratio):
             number = re.match(r"[\d.]+", each)
             assert number is not None, each
-            assert float(number[0]) > 0
+            # In the short time of a quick run an idle daemon may have nothing to do at all.
+            assert float(number[0]) > 0 or "processor" in what
         assert met in ({"yes", "NO"} if target else {""})
