@@ -49,6 +49,10 @@ lint: $(VENV)/.development ## ruff and mypy
 bench: packages-test $(VENV)/.development ## measure, each figure beside its peer in the same run
 	@$(BIN)/python -m tests.bench
 
+.PHONY: soak
+soak: packages-test $(VENV)/.development ## run the daemon for some minutes, and see that its memory is flat
+	@$(BIN)/python -m tests.soak
+
 .PHONY: diagrams
 diagrams: $(VENV)/.development ## draw the states anew, in states/ and README.md
 	@$(BIN)/python tools/diagrams.py

@@ -1,0 +1,109 @@
+"""``python -m tests.soak``: the real daemon for some minutes of real time, with something happening all along.
+
+Prints what it takes, every so often, and ends with 1 where its memory has grown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import trio
+
+from tests.bench.serving import memory, serving, until_state
+from tests.e2e.tree import PROJECT
+from tests.integration.daemon.bench import Service
+from torcxd.sandbox.update_engine import Step
+
+# What the memory of the last third of the run may be above that of the middle third. The first is for warming up: the
+# interpreter's and the allocator's pools are filled by whatever happens first.
+_GROWTH: Final = 1.02
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The daemon at one moment; memory in megabytes."""
+
+    rss: float
+    pss: float
+    descriptors: int
+    threads: int
+    history: int
+
+
+def take(node: Service, pid: int) -> Sample:
+    """What the kernel and the disk say now."""
+    rss, pss = memory(pid)
+    count = {each: len(list(Path(f"/proc/{pid}/{each}").iterdir())) for each in ("fd", "task")}
+    return Sample(rss, pss, count["fd"], count["task"], node.box.node.layout.history_file.stat().st_size)
+
+
+async def disturb(node: Service) -> None:
+    """One round: an update comes, the operator asks and is answered, the update goes; peers are lost and come back."""
+    await node.announce()
+    await until_state(node, "staged")
+    await node.install()
+    await until_state(node, "reboot-pending")
+    node.ask()
+    await node.until_answered()
+    node.withdraw()
+    node.box.api.watches.end_all()
+    node.box.api.store.compact()
+    # What update_engine shows is what it was told; that nothing waits for the reboot any more, it has to be told, too.
+    node.box.node.pending = None
+    await node.box.update_engine.show(Step("IDLE"))
+    await until_state(node, "done")
+    await node.box.restart(node.box.update_engine)
+    await node.box.update_engine.show(Step("IDLE"))
+
+
+async def soak(directory: Path, seconds: float, samples: int) -> list[Sample]:
+    """Run the daemon for so long; *samples* are taken on the way."""
+    taken: list[Sample] = []
+    rounds = 0
+    async with serving(directory) as (node, pid), trio.open_nursery() as nursery:
+
+        async def keep_disturbing() -> None:
+            nonlocal rounds
+            while True:
+                await disturb(node)
+                rounds += 1
+
+        nursery.start_soon(keep_disturbing)
+        print("  time   rounds      RSS      PSS  fds  threads  history", flush=True)
+        for number in range(1, samples + 1):
+            await trio.sleep(seconds / samples)
+            taken.append(sample := take(node, pid))
+            print(
+                f"{number * seconds / samples:5.0f} s {rounds:7} {sample.rss:5.1f} MB {sample.pss:5.1f} MB "
+                f"{sample.descriptors:4} {sample.threads:8} {sample.history / 1000:5.0f} kB",
+                flush=True,
+            )
+        nursery.cancel_scope.cancel()
+    return taken
+
+
+def main() -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5, help="how long it runs (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=15, help="how often it is looked at (default: %(default)s)")
+    options = parser.parse_args()
+    os.chdir(PROJECT)
+    with tempfile.TemporaryDirectory(prefix="soak.") as directory:
+        taken = trio.run(soak, Path(directory) / "node", 60 * options.minutes, options.samples)
+    third = len(taken) // 3
+    before, after = (median(each.rss for each in part) for part in (taken[third : 2 * third], taken[2 * third :]))
+    steady = after <= before * _GROWTH and taken[-1].descriptors <= max(each.descriptors for each in taken[:third])
+    print(f"memory {before:.1f} MB, then {after:.1f} MB: {'steady' if steady else 'IT GROWS'}")
+    return 0 if steady else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
