@@ -21,7 +21,7 @@ from torcxd.daemon.narrator import Narrator
 from torcxd.daemon.observers import Observers
 from torcxd.daemon.perform import performer
 from torcxd.daemon.progress import LiveLine, Silent
-from torcxd.daemon.statefile import StateFile
+from torcxd.daemon.statefile import StateFile, read_recorded
 from torcxd.errors import EX_OK
 from torcxd.host.boot import read_boot_id
 from torcxd.lifecycle.machine import Lifecycle, Policy
@@ -65,9 +65,21 @@ def bootstrap(settings: Settings, layout: Layout) -> int:
         finally:
             progress.finish()
     if isinstance(ending, signal.Signals):
-        log.warning("Stopped by %s; the next run goes on from here.", ending.name)
+        if _reboots(layout):
+            log.info("Ended for the reboot; the next boot goes on from here.")
+        else:
+            log.warning("Stopped by %s; the next run goes on from here.", ending.name)
         # Never 0: a bootstrap that was stopped must not release the kubelet (C6).
         return SIGNALLED + ending
     if ending.exit_code != EX_OK:
         return fail(ending.message, ending.hint, ending.exit_code)
     return EX_OK
+
+
+def _reboots(layout: Layout) -> bool:
+    """Whether a reboot is asked for: being stopped is then a part of it.
+
+    Its acceptance need not be recorded yet: systemd can be quicker than its own answer.
+    """
+    snapshot = read_recorded(layout)
+    return snapshot is not None and snapshot.state == "reboot-pending" and snapshot.failure is None

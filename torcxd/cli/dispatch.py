@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torcxd import config_files
 from torcxd.cli import parser as parsers
-from torcxd.cli.output import fail, set_up_logging
-from torcxd.daemon.failures import as_single
-from torcxd.errors import ConfigurationError, from_os_error
+from torcxd.cli.output import fail, fail_to_print, is_of_standard_output, set_up_logging
+from torcxd.daemon.failures import as_single, leaves_of
+from torcxd.errors import EX_NOINPUT, ConfigurationError, PermanentError
 from torcxd.paths import Layout
 from torcxd.settings import BY_NAME, Settings, combine, convert, from_environment
 
 # What a shell makes of SIGINT: 128 and its number.
 _INTERRUPTED = 130
+# As systemd and D-Bus's own programs call it.
+_BUS_VARIABLE = "DBUS_SYSTEM_BUS_ADDRESS"
 
 
 def run(argv: list[str]) -> int:
@@ -49,19 +52,40 @@ def run_original_hook(argv: list[str]) -> int:
 
 def _guarded(command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
     try:
-        return command(arguments)
-    except BrokenPipeError:
-        # The reader went away (torcxd history | head): nothing is wrong. Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-    except KeyboardInterrupt:
+        _check_root(arguments)
+        exit_code = command(arguments)
+        # Not left to the exit of Python, which would tell of a full disk in its own words.
+        sys.stdout.flush()
+        return exit_code
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as raised:
+        return _ended_by(raised, arguments)
+
+
+def _ended_by(raised: BaseException, arguments: argparse.Namespace) -> int:
+    """Tell of what ended the command, if anybody is to be told; returns the exit code."""
+    # A nursery wraps what the keyboard and the files say, too.
+    leaves = leaves_of(raised)
+    if any(isinstance(each, KeyboardInterrupt) for each in leaves):
         return _INTERRUPTED
-    except OSError as raised:
-        # What a command did not foresee, such as a folder that this user may not look into.
-        error = from_os_error(raised, "access", raised.filename or "a file")
-    except Exception as raised:
-        error = as_single(raised)
+    for each in leaves:
+        if isinstance(each, OSError) and is_of_standard_output(each):
+            return fail_to_print(each)
+    if not isinstance(raised, Exception):
+        raise raised
+    # The programs with the original's names have one command, which logs.
+    command = getattr(arguments, "command", None)
+    error = as_single(raised, logs=command is None or command in BY_NAME["verbose"].commands)
     return fail(error.message, error.hint, error.exit_code)
+
+
+def _check_root(arguments: argparse.Namespace) -> None:
+    """Refuse a --root that is not there: nothing could be told of it, and it is hardly meant to be made.
+
+    :raises PermanentError: naming the folder.
+    """
+    root = getattr(arguments, "root", "/")
+    if not Path(root).is_dir():
+        raise PermanentError(f"--root: there is no folder {root}", hint="correct the path", exit_code=EX_NOINPUT)
 
 
 def read_settings(
@@ -92,9 +116,23 @@ def read_settings(
 
 
 def _settings(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None = None) -> Settings:
+    _check_bus(arguments.root, os.environ)
     settings = read_settings(arguments, os.environ, defaults)
     set_up_logging(settings.verbose, Layout(Path(arguments.root)).journal_socket)
     return settings
+
+
+def _check_bus(root: str, environment: Mapping[str, str]) -> None:
+    """Refuse to work on a node in a folder with the bus of the machine around it: it would be rebooted.
+
+    :raises ConfigurationError: naming the variable that is to be set.
+    """
+    if os.path.realpath(root) != "/" and not environment.get(_BUS_VARIABLE):
+        raise ConfigurationError(
+            f"--root={root} is another system than this one, and {_BUS_VARIABLE} is not set: update_engine and the "
+            "reboot would be this machine's",
+            hint=f"set {_BUS_VARIABLE} to the address of that system's bus, such as unix:path=/run/…",
+        )
 
 
 def _bootstrap(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -10,6 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from torcxd.cli.style import RED, YELLOW, dim, paint
+from torcxd.errors import EX_IOERR, EX_OK
+
+# What write(2) says of a pipe that nobody reads, of a full disk, and of a descriptor that is closed.
+_WRITE_ERRORS: Final = frozenset(
+    {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+)
 
 
 def fail(message: str, hint: str, exit_code: int) -> int:
@@ -21,6 +28,26 @@ def fail(message: str, hint: str, exit_code: int) -> int:
     if hint:
         print(f"  {dim('hint:', sys.stderr)} {hint}", file=sys.stderr)
     return exit_code
+
+
+def is_of_standard_output(raised: OSError) -> bool:
+    """Whether *raised* says that standard output cannot be written.
+
+    It is the only thing that is written without a wrapper that types its errors; an error of opening names its file.
+    """
+    return raised.filename is None and raised.errno in _WRITE_ERRORS
+
+
+def fail_to_print(error: OSError) -> int:
+    """End a command whose standard output is gone; returns the exit code.
+
+    A reader that went away (``torcxd history | head``) has read enough: nothing is wrong, and nothing is said.
+    """
+    # Python flushes once more at exit, and would complain of what is told here.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return EX_OK
+    return fail(f"cannot write to standard output: {error.strerror}", "", EX_IOERR)
 
 
 def set_up_logging(level: str, journal_socket: Path) -> None:

@@ -16,7 +16,7 @@ from torcxd.daemon.context import Context
 from torcxd.daemon.failures import as_single
 from torcxd.daemon.gathering import find_target
 from torcxd.daemon.inspection import inspect
-from torcxd.daemon.statefile import read_recorded_plan
+from torcxd.daemon.statefile import read_recorded
 from torcxd.lifecycle.facts import Image, Plan, Running
 from torcxd.paths import Layout
 from torcxd.settings import Settings
@@ -43,8 +43,10 @@ def plan(settings: Settings, layout: Layout, *, as_json: bool) -> int:
 
 
 async def _look(ctx: Context) -> tuple[Plan, list[Image], Running]:
-    recorded = read_recorded_plan(ctx.layout)
-    target = await find_target(ctx, recorded, random=random.random, upgrade_os=False, prefetch=False)
+    recorded = read_recorded(ctx.layout)
+    target = await find_target(
+        ctx, recorded.plan if recorded else None, random=random.random, upgrade_os=False, prefetch=False
+    )
     found = await plan_without_traces(ctx, Plan(target, target.coming_os))
     return found, await missing_images(ctx, found), await inspect(ctx, found)
 
@@ -78,5 +80,7 @@ def _explain(ctx: Context, found: Plan, missing: list[Image], running: Running) 
     if running.applies(found):
         lines.append("  Need no reboot: OS and Docker are the wanted ones.")
     else:
-        lines.append(f"  Reboot into {found.key}.")
+        # Nobody knows yet what update_engine will find.
+        open_end = " (or into what the update brings)" if ctx.settings.upgrade_os and not target.next_os else ""
+        lines.append(f"  Reboot into {found.outcome}{open_end}.")
     return [*lines, f"  Publish {ctx.kubelet_env} with Kubernetes {target.kube_version}."]

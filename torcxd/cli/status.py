@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 DESCRIPTION: Final = (
     "Says in which state the node's lifecycle is, since when, what it waits for, what failed last and when it is tried "
     "again. The schema of --json is documented in docs/state-file.md. Exit codes: 0 told (also when nothing was ever "
-    "run), 65 the state file is damaged, 77 it may not be read."
+    "run), 65 the state file is damaged, 66 there is no such folder as --root, 77 it may not be read."
 )
 _EX_DATAERR: Final = 65
+_EX_NOINPUT: Final = 66
 _EX_NOPERM: Final = 77
 
 
@@ -33,11 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
     root, as_json = _plain(argv) or _parsed(argv)
+    if not os.path.isdir(root):  # noqa: PTH112 - importing pathlib takes longer than all the rest
+        from torcxd.cli.output import fail
+
+        return fail(f"--root: there is no folder {root}", "correct the path", _EX_NOINPUT)
     report, exit_code = read(root)
-    if as_json:
-        print(json.dumps(report, indent=2))
-    else:
-        sys.stdout.write(render(report, time.time()))
+    try:
+        sys.stdout.write(json.dumps(report, indent=2) + "\n" if as_json else render(report, time.time()))
+        sys.stdout.flush()
+    except OSError as error:
+        from torcxd.cli.output import fail_to_print
+
+        return fail_to_print(error)
     return exit_code
 
 
@@ -138,7 +147,10 @@ def render(report: dict[str, Any], now: float) -> str:
         asked = f"accepted {moment(reboot['accepted_at'])}" if reboot["accepted_at"] else "not asked for yet"
         cleaned = "; /var/lib/docker is cleaned on the way" if reboot["clean_docker"] else ""
         lines.append(("Reboot", f"{asked}{cleaned}"))
-    lines += [("Boots", f"{count} did not bring {what}") for what, count in (report["boots"] or {}).items()]
+    for what, count in (report["boots"] or {}).items():
+        # Keys for programs, such as "os 1576.4.0, docker 17.03".
+        named = what.replace("os ", "OS ", 1).replace("docker ", "Docker ", 1)
+        lines.append(("Boots", f"{count} did not bring {named}"))
     if report["published_at"]:
         lines.append(("Published", f"kubelet.env, {moment(report['published_at'])}"))
     hook = report["hook"]

@@ -67,7 +67,7 @@ async def _ask(ctx: Context, effect: Reboot, bus: Bus) -> None:
         log.info("Docker changes: %s is cleaned on the way through the reboot.", docker_cleanup.DOCKER_DATA)
     else:
         await docker_cleanup.cancel(bus, ctx.layout)
-    log.info("Asking %s for a reboot into %s.", ctx.settings.reboot_via, effect.plan.key)
+    log.info("Asking %s for a reboot into %s.", ctx.settings.reboot_via, effect.plan.outcome)
     if ctx.settings.reboot_via == "login1":
         await Login1(bus).reboot()
     else:
@@ -82,7 +82,7 @@ async def publish(ctx: Context, effect: Publish, report: Report) -> None:
     """
     running = await inspect(ctx, effect.plan)
     if not running.matches(effect.plan):
-        log.warning("Not publishing: the node does not run %s. %s", effect.plan.key, running.detail)
+        log.warning("Not publishing: the node does not run %s. %s", effect.plan.outcome, running.detail)
         await report(Drifted(ctx.clock.now(), running))
         return
     installer = ctx.layout.installer / "kubelet.env"

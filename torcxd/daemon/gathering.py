@@ -60,7 +60,7 @@ async def verify_boot(ctx: Context, effect: VerifyBoot, report: Report) -> None:
     else:
         log.warning(
             "The boot did not bring the staged set (%s): OS version %s runs, Docker is %s. %s",
-            effect.plan.key,
+            effect.plan.outcome,
             running.os_version,
             running.docker or "missing",
             running.detail,

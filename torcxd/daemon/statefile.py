@@ -14,7 +14,6 @@ import msgspec
 from torcxd.daemon import document
 from torcxd.errors import EX_CANTCREAT, EX_IOERR, EX_NOPERM, Kind, TorcxdError
 from torcxd.host import files
-from torcxd.lifecycle.facts import Plan
 from torcxd.lifecycle.snapshot import Snapshot
 from torcxd.paths import Layout
 
@@ -116,10 +115,10 @@ def read_history(path: Path, *, most: int) -> list[dict[str, Any]]:
     return entries
 
 
-def read_recorded_plan(layout: Layout) -> Plan | None:
-    """The plan in the state file, for a reader that changes nothing; None when there is none to be read."""
+def read_recorded(layout: Layout) -> Snapshot | None:
+    """What the state file holds, for a reader that changes nothing; None when there is nothing to be read."""
     try:
         content = document.decode(files.read_bytes(layout.state_file, limit=document.LARGEST))
-        return msgspec.convert(content, Snapshot).plan
+        return msgspec.convert(content, Snapshot)
     except (TorcxdError, document.DamagedDocument, msgspec.ValidationError):
         return None

@@ -108,6 +108,11 @@ class Plan:
         """Names what a boot must bring; reboots are counted by it (I7)."""
         return f"os {self.boot_os}, docker {self.docker or '(any)'}"
 
+    @property
+    def outcome(self) -> str:
+        """What a boot must bring, for people; :attr:`key` is for programs, and never changes."""
+        return f"OS {self.boot_os}, Docker {self.docker or '(any)'}"
+
 
 @dataclass(frozen=True, slots=True)
 class Running:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, Final
 
 import trio
+
+from torcxd.errors import PermanentError
 
 # The kernel's limit for the path of a socket, with its final zero byte; unix(7).
 _SOCKET_PATH_LIMIT: Final = 107
@@ -50,15 +53,24 @@ class PrivateBus:
     async def start(self) -> None:
         """Start the daemon; it accepts connections when this returns.
 
-        :raises RuntimeError: it did not start; its own words are on standard error.
+        :raises PermanentError: it did not start; with its own words.
         """
         configuration = _CONFIGURATION.format(address=self.address, policy=self._policy)
         self._configuration.write_text(configuration, encoding="utf-8")
         self._socket.unlink(missing_ok=True)
-        self._process, ready = self._spawn()
-        with ready:
-            if not await trio.to_thread.run_sync(ready.readline):
-                raise RuntimeError(f"dbus-daemon did not start at {self.address}")
+        # Kept, and shown only where it matters: a daemon that works also speaks, of limits that it may not raise.
+        with tempfile.TemporaryFile() as said:
+            self._process, ready = self._spawn(said)
+            with ready:
+                if await trio.to_thread.run_sync(ready.readline):
+                    return
+            await self.stop()
+            said.seek(0)
+            words = said.read().decode("utf-8", "replace").strip()
+        raise PermanentError(
+            f"dbus-daemon did not start at {self.address}: {words or 'it said nothing'}",
+            hint="see whether this user may run dbus-daemon",
+        )
 
     async def stop(self) -> None:
         """End the daemon, and with it every connection."""
@@ -74,8 +86,10 @@ class PrivateBus:
         await self.stop()
         await self.start()
 
-    def _spawn(self) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    def _spawn(self, said: IO[bytes]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
         """The process, and the pipe on which it prints its address once it listens.
+
+        :param said: gets its messages.
 
         Spawned from this thread, not by trio from a worker: the kernel sends the parent-death signal when the *thread*
         that forked ends, and trio's idle workers do.
@@ -91,7 +105,10 @@ class PrivateBus:
                 f"--config-file={self._configuration}",
                 f"--print-address={writer}",
             ]
-            process = subprocess.Popen(command, pass_fds=[writer], stdin=subprocess.DEVNULL)
+            # A session of its own: Ctrl-C is for its creator, which then ends it.
+            process = subprocess.Popen(
+                command, pass_fds=[writer], stdin=subprocess.DEVNULL, stderr=said, start_new_session=True
+            )
         except BaseException:
             os.close(reader)
             raise
@@ -108,7 +125,7 @@ async def private_bus(directory: Path, policy: str = ALLOW_ALL) -> AsyncIterator
 
     :param policy: who may do what, in the language of dbus-daemon(1)'s configuration.
     :raises ValueError: the directory's path is too long for a socket.
-    :raises RuntimeError: the daemon did not start.
+    :raises PermanentError: the daemon did not start.
     :raises OSError: dbus-daemon is not installed, or the directory is not writable.
     """
     bus = PrivateBus(directory, policy)

@@ -117,7 +117,8 @@ def _gpg(home: Path, *arguments: str, time: str | None = None, data: bytes = b""
         *arguments,
     ]
     try:
-        return subprocess.run(command, input=data, capture_output=True, check=True).stdout
+        # A session of its own, for its agent as well: Ctrl-C is for the sandbox, which then ends them.
+        return subprocess.run(command, input=data, capture_output=True, check=True, start_new_session=True).stdout
     except FileNotFoundError as error:
         raise ConfigurationError("the sandbox cannot sign: gpg is not installed", hint="install GnuPG") from error
     except subprocess.CalledProcessError as error:

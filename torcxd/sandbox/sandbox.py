@@ -26,6 +26,7 @@ from torcxd.sandbox.apiserver import ApiServer
 from torcxd.sandbox.bucket import Bucket
 from torcxd.sandbox.bus import PrivateBus, private_bus
 from torcxd.sandbox.checker import Checker
+from torcxd.sandbox.child import child, ended
 from torcxd.sandbox.http_server import Server
 from torcxd.sandbox.images import docker_image
 from torcxd.sandbox.keys import Keys, SigningKey
@@ -123,14 +124,14 @@ class Sandbox:
 
     async def torcxd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a ``torcxd`` command on this node to its end, and capture what it prints."""
-        done = await trio.run_process(
-            self.command(*arguments),
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-            env=self.process_environment,
-        )
-        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+        with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as said:
+            async with child(self.command(*arguments), self.process_environment, printed, said) as process:
+                await ended(process)
+            texts = []
+            for each in (printed, said):
+                each.seek(0)
+                texts.append(each.read().decode())
+        return subprocess.CompletedProcess(process.args, process.returncode, *texts)
 
     @property
     def process_environment(self) -> dict[str, str]:
@@ -145,13 +146,10 @@ class Sandbox:
     async def bootstrap(self, *flags: str, stderr: int | None = None) -> int | None:
         """Run ``torcxd bootstrap`` once.
 
-        :param stderr: the descriptor that gets its messages; None for this process's own.
+        :param stderr: the descriptor that gets its messages, or ``subprocess.STDOUT``; None for this process's own.
         :returns: its exit code, or None if it asked for a reboot: it was ended as systemd does on the way down.
         """
         asked = self.reboot_asked
-        process = await trio.lowlevel.open_process(
-            self.command("bootstrap", *self.flags, *flags), stderr=stderr, env=self.process_environment
-        )
         rebooted = False
 
         async def until_reboot() -> None:
@@ -160,14 +158,14 @@ class Sandbox:
             rebooted = True
             process.send_signal(signal.SIGTERM)
 
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(until_reboot)
-                await process.wait()
-                nursery.cancel_scope.cancel()
-        finally:
-            if process.returncode is None:
-                process.kill()
+        command = self.command("bootstrap", *self.flags, *flags)
+        async with (
+            child(command, self.process_environment, None, stderr) as process,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(until_reboot)
+            await ended(process)
+            nursery.cancel_scope.cancel()
         return None if rebooted else process.returncode
 
     async def reboot(self) -> str:
@@ -304,7 +302,12 @@ async def open_sandbox(root: Path, plot: Plot | None = None) -> AsyncIterator[Sa
             UpdateEngine(plot.scenario(), installed=installation, on_installed=installed),
             Login1(records, reboot_requested),
             Systemd1(records, reboot_requested),
-            environment={"DBUS_SYSTEM_BUS_ADDRESS": bus.address, "SSL_CERT_FILE": str(authority)},
+            environment={
+                "DBUS_SYSTEM_BUS_ADDRESS": bus.address,
+                "SSL_CERT_FILE": str(authority),
+                # What a run leaves there when it is killed goes with the sandbox.
+                "TMPDIR": str(sockets),
+            },
             flags=[f"--torcx-manifest-url={bucket.manifest_template}"],
             checker=checker,
             nursery=nursery,

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,20 @@ from torcxd.cli.parser import build_original_bootstrap
 from torcxd.errors import PermanentError
 from torcxd.settings import Settings
 
+# A node in a folder has a bus of its own; nobody listens here.
+BUS: Mapping[str, str] = {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nowhere/bus"}
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+
+def run(
+    *arguments: str, bus: Mapping[str, str] = BUS, stdout: int = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "torcxd", *arguments],
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         check=False,
-        env={"PATH": os.environ["PATH"], "NO_COLOR": "1"},
+        env={"PATH": os.environ["PATH"], "NO_COLOR": "1", **bus},
     )
 
 
@@ -54,8 +61,10 @@ def test_a_node_without_an_os_is_one_message(tmp_path: Path) -> None:
     [
         (PermissionError(13, "Permission denied", "/etc/kubernetes/x"), 77, "cannot access /etc/kubernetes/x: "),
         (ExceptionGroup("", [PermanentError("it is broken", exit_code=65)]), 65, "it is broken"),
-        (KeyError("x"), 70, "internal error: KeyError: 'x'"),
+        (ExceptionGroup("", [PermissionError(13, "Permission denied", "/x")]), 77, "cannot access /x: Permission den"),
+        (KeyError("x"), 70, "internal error: KeyError: 'x'\n  hint: this is a defect; report it\n"),
         (KeyboardInterrupt(), 130, ""),
+        (BaseExceptionGroup("", [BaseExceptionGroup("", [KeyboardInterrupt()]), KeyError("x")]), 130, ""),
     ],
 )
 def test_what_a_command_raises_becomes_a_message(
@@ -73,6 +82,43 @@ def test_what_a_command_raises_becomes_a_message(
     told = capsys.readouterr().err
     assert message in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("command", ["bootstrap", "plan", "run", "hook"])
+def test_the_bus_of_this_machine_is_not_that_of_a_node_in_a_folder(tmp_path: Path, command: str) -> None:
+    done = run(command, f"--root={node(tmp_path)}", bus={})
+    assert done.returncode == 78
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"torcxd: error: --root={tmp_path} is another system than this one")
+    assert second.startswith("  hint: set DBUS_SYSTEM_BUS_ADDRESS to the address")
+
+
+@pytest.mark.parametrize("command", ["bootstrap", "plan", "run", "hook", "status", "history"])
+def test_a_root_that_is_not_there_is_named(tmp_path: Path, command: str) -> None:
+    done = run(command, f"--root={tmp_path}/none")
+    assert (done.returncode, done.stdout) == (66, "")
+    assert done.stderr == f"torcxd: error: --root: there is no folder {tmp_path}/none\n  hint: correct the path\n"
+
+
+@pytest.mark.parametrize("arguments", [["history"], ["graph"], ["status"], ["status", "--json"]])
+def test_standard_output_that_takes_nothing_is_named(tmp_path: Path, arguments: list[str]) -> None:
+    if arguments != ["graph"]:
+        arguments = [*arguments, f"--root={tmp_path}"]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = run(*arguments, stdout=full.fileno())
+    assert done.returncode == 74
+    assert done.stderr == "torcxd: error: cannot write to standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("arguments", [["history"], ["graph"], ["status"]])
+def test_a_reader_that_went_away_is_no_error(tmp_path: Path, arguments: list[str]) -> None:
+    if arguments != ["graph"]:
+        arguments = [*arguments, f"--root={tmp_path}"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        done = run(*arguments, stdout=pipe.fileno())
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_wrong_usage_leaves_standard_output_alone() -> None:
@@ -106,6 +152,7 @@ def test_the_originals_defaults_are_weaker_than_what_is_set(tmp_path: Path, monk
         return 0
 
     monkeypatch.setattr("torcxd.cli.bootstrap.bootstrap", bootstrap)
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", BUS["DBUS_SYSTEM_BUS_ADDRESS"])
     root = f"--root={tmp_path}"
     assert dispatch.run_original_bootstrap([root]) == 0
     (tmp_path / "versions.yaml").touch()
@@ -139,10 +186,6 @@ def test_the_level_decides_what_is_told(tmp_path: Path, level: str, told: bool) 
     env_file = tmp_path / "etc/kubernetes/kubelet.env"
     env_file.parent.mkdir(parents=True)
     env_file.touch()
-    done = subprocess.run(
-        [sys.executable, "-m", "torcxd", "bootstrap", f"--root={tmp_path}", f"--verbose={level}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run("bootstrap", f"--root={tmp_path}", f"--verbose={level}")
+    assert done.returncode == 0
     assert ("nothing is left to do" in done.stderr) is told

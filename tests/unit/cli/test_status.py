@@ -54,7 +54,7 @@ def test_everything_an_operator_asks_is_told(tmp_path: Path) -> None:
         "Hint:       h",
         "Next try:   was due 13 s ago: is torcxd running?",
         "Reboot:     accepted 1970-01-01 00:00:03Z; /var/lib/docker is cleaned on the way",
-        "Boots:      2 did not bring os 1576.4.0",
+        "Boots:      2 did not bring OS 1576.4.0",
         "Published:  kubelet.env, 1970-01-01 00:00:04Z",
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from torcxd.daemon import document
-from torcxd.daemon.statefile import KEPT_ENTRIES, LARGEST_HISTORY, StateFile, read_history, read_recorded_plan
+from torcxd.daemon.statefile import KEPT_ENTRIES, LARGEST_HISTORY, StateFile, read_history, read_recorded
 from torcxd.errors import TransientError
 from torcxd.host import files
 from torcxd.lifecycle.catalog import Digest
@@ -42,12 +42,12 @@ def test_what_is_saved_is_loaded(tmp_path: Path, snapshot: Snapshot) -> None:
     layout = Layout(tmp_path)
     StateFile(layout).save(snapshot)
     assert StateFile(layout).load() == snapshot
-    assert read_recorded_plan(layout) == snapshot.plan
+    assert read_recorded(layout) == snapshot
 
 
 def test_a_node_on_which_nothing_was_run_has_no_state(tmp_path: Path) -> None:
     assert StateFile(Layout(tmp_path)).load() is None
-    assert read_recorded_plan(Layout(tmp_path)) is None
+    assert read_recorded(Layout(tmp_path)) is None
 
 
 @pytest.mark.accepts("I8")
