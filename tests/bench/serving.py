@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -68,6 +69,6 @@ def memory(pid: int) -> tuple[float, float]:
 
 
 def processor(pid: int) -> float:
-    """Milliseconds that the process's threads were on a processor; proc(5), schedstat."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((each / "schedstat").read_text(encoding="ascii").split()[0]) for each in tasks) / 1e6
+    """Milliseconds of processor time that the process has taken, threads that have ended included."""
+    # What clock_getcpuclockid(3) makes of a process's number, on Linux.
+    return time.clock_gettime_ns(~pid << 3 | 2) / 1e6
