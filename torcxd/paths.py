@@ -126,6 +126,11 @@ class Layout:
         return self.state_directory / "history.jsonl"
 
     @property
+    def kubelet_restart_due(self) -> Path:
+        """Exists while kubelet.env was changed and the kubelet was not restarted for it yet."""
+        return self.state_directory / "kubelet-restart-due"
+
+    @property
     def keyring_home(self) -> Path:
         """gpg's home directory for the imported keyring; private (0700)."""
         return self.state_directory / "gnupg"

@@ -8,6 +8,7 @@ import trio
 
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
+from torcxd.daemon.inspection import inspect
 from torcxd.daemon.operator import OperatorDesk
 from torcxd.dbus.bus import Bus
 from torcxd.dbus.systemd1 import Systemd1
@@ -15,7 +16,7 @@ from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.host import docker_cleanup, files
 from torcxd.host.env_file import installer_kube_version, kubelet_env, read_env_file, render
 from torcxd.lifecycle.effects import Attend, Withhold
-from torcxd.lifecycle.events import Attended, HookAnswered, OsUpdateSeen
+from torcxd.lifecycle.events import Attended, Drifted, HookAnswered, OsUpdateSeen
 from torcxd.lifecycle.facts import Plan
 from torcxd.lifecycle.versions import KubeVersion
 from torcxd.sources.os_update import read
@@ -38,6 +39,11 @@ async def attend(ctx: Context, effect: Attend, report: Report) -> None:
             await docker_cleanup.cancel(bus, ctx.layout)
         if effect.answer and not await _still_true(ctx, bus, effect.plan, report):
             return
+    running = await inspect(ctx, effect.plan)
+    if not running.intact:
+        log.warning("The staged set was damaged: %s.", running.detail)
+        await report(Drifted(ctx.clock.now(), running))
+        return
     if effect.answer:
 
         async def answered() -> None:
@@ -82,11 +88,17 @@ async def follow_cluster(ctx: Context, plan: Plan) -> None:
         return
     present = read_env_file(path)
     running = installer_kube_version(present, str(path))
-    if KubeVersion.parse(running) == KubeVersion.parse(wanted):
-        return
-    await trio.to_thread.run_sync(files.write_atomic, path, render(kubelet_env(present, wanted)))
-    log.info("%s follows the cluster from %s to %s.", path, running, wanted)
-    if ctx.settings.restart_kubelet:
-        async with ctx.system_bus() as bus:
-            await Systemd1(bus).restart_unit(KUBELET)
+    due = ctx.layout.kubelet_restart_due
+    if KubeVersion.parse(running) != KubeVersion.parse(wanted):
+        if ctx.settings.restart_kubelet:
+            # Noted first: once the file is written, a process that was cut off here could not tell that it is due.
+            await trio.to_thread.run_sync(files.write_atomic, due, b"")
+        await trio.to_thread.run_sync(files.write_atomic, path, render(kubelet_env(present, wanted)))
+        log.info("%s follows the cluster from %s to %s.", path, running, wanted)
+    if ctx.settings.restart_kubelet and due.exists():
+        # An event that comes in between must not make it two restarts; the call has a deadline of its own.
+        with trio.CancelScope(shield=True):
+            async with ctx.system_bus() as bus:
+                await Systemd1(bus).restart_unit(KUBELET)
+            await trio.to_thread.run_sync(files.remove, due)
         log.info("Restarted %s.", KUBELET)

@@ -6,21 +6,31 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 
-from torcxd.daemon.cluster import CONFIG_MAP, open_api
+from torcxd.daemon.cluster import CONFIG_MAP, CONFIG_MAP_KEY, open_api
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
 from torcxd.daemon.operator import OperatorDesk
 from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.errors import TorcxdError, TransientError
 from torcxd.kube.client import KubeClient
+from torcxd.kube.mappings import parse_mappings
 from torcxd.kube.reflector import SourceHealth, follow
 from torcxd.kube.watch import watched_config_map, watched_node
 from torcxd.lifecycle.events import ClusterChanged, HookAsked, OsUpdateLost, OsUpdateSeen
 from torcxd.lifecycle.facts import OsUpdate
+from torcxd.lifecycle.mappings import Mappings
 from torcxd.sources.health import HealthBoard
 from torcxd.sources.os_update import watch_os_update
 
 Source = Callable[[], Awaitable[None]]
+
+
+def _mappings(data: Mapping[str, str] | None) -> Mappings | None:
+    """The runtime mappings in a ConfigMap's data; None where there are none, or none that can be read."""
+    try:
+        return parse_mappings((data or {})[CONFIG_MAP_KEY], CONFIG_MAP)
+    except (KeyError, TorcxdError):
+        return None
 
 
 class Watch:
@@ -75,10 +85,13 @@ class Watch:
         async with open_api(self._ctx) as client:
             source = watched_config_map(self._needed(client), self._ctx.settings.mappings_namespace, CONFIG_MAP)
             async with follow(source, self._listener("mappings"), random=self._random) as states:
-                # The first state is the one that gathering reads for itself.
-                await anext(states)
-                async for _ in states:
-                    await self._report(ClusterChanged(self._ctx.clock.now(), None))
+                first = True
+                async for data in states:
+                    mappings = _mappings(data)
+                    # None at first is a cluster without the ConfigMap: the plan rests on the node's own mappings.
+                    if mappings is not None or not first:
+                        await self._report(ClusterChanged(self._ctx.clock.now(), None, mappings))
+                    first = False
 
     async def version(self) -> None:
         """Report when the API server's version changes."""

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torcxd.errors import Kind
 from torcxd.lifecycle.facts import OsUpdate, Plan, Running, Target
+from torcxd.lifecycle.mappings import Mappings
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,12 @@ class OsUpdateLost(Event):
 class ClusterChanged(Event):
     """A source saw another Kubernetes version, or other runtime mappings.
 
-    :param kube_version: the API server's version, None when it is the mappings that changed.
+    :param kube_version: the API server's version, None when it is the mappings that were seen.
+    :param mappings: the cluster's runtime mappings, None when they are gone or cannot be read.
     """
 
     kube_version: str | None
+    mappings: Mappings | None = None
 
 
 @dataclass(frozen=True, slots=True)

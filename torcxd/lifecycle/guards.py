@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from torcxd.errors import TorcxdError
 from torcxd.lifecycle.events import BootVerified, ClusterChanged, Compared, Event, Gathered, OsUpdateSeen
 from torcxd.lifecycle.facts import OsUpdate
 from torcxd.lifecycle.plan import has_addons
 from torcxd.lifecycle.snapshot import Snapshot
+from torcxd.lifecycle.versions import KubeVersion
 
 # Three boots: one may be lost to a power cut, a second to update_engine's own fallback before the boot was marked
 # good; a third failure is no accident any more.
@@ -71,7 +73,8 @@ def other_os_update(snapshot: Snapshot, event: Event) -> bool:
     """Another OS version is coming than the one that is worked on, or none any more (N8)."""
     if not isinstance(event, OsUpdateSeen):
         return False
-    if snapshot.os_update is None or snapshot.plan is None:
+    if snapshot.plan is None or (snapshot.os_update is None and snapshot.state == "gathering"):
+        # Gathering waits for the first word of update_engine.
         return True
     seen = known_update(snapshot, event.update)
     return seen.unknown or seen.version != snapshot.plan.target.next_os
@@ -96,7 +99,15 @@ def other_cluster(snapshot: Snapshot, event: Event) -> bool:
     """The cluster moved to another version than the plan is for, or its mappings changed."""
     if not isinstance(event, ClusterChanged) or snapshot.plan is None:
         return False
-    return event.kube_version != snapshot.plan.target.kube_version
+    target = snapshot.plan.target
+    if event.kube_version is not None:
+        return event.kube_version != target.kube_version
+    try:
+        preferences = event.mappings.docker_for(KubeVersion.parse(target.kube_version)) if event.mappings else None
+    except (TorcxdError, ValueError):
+        # Mappings that do not cover the version: gathering says so, with what to do.
+        return True
+    return preferences != target.docker_preferences
 
 
 def known_update(snapshot: Snapshot, seen: OsUpdate) -> OsUpdate:

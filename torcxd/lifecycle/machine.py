@@ -167,6 +167,8 @@ class Lifecycle:
             return self.step(snapshot, Booted(event.at, event.boot_id))
         # What the sources saw is as old as the process that saw it.
         resumed = replace(snapshot, next_try=None, os_update=None, hook_asked=False, hook_answered=False)
+        if resumed.failure is not None:
+            resumed = replace(resumed, failure=replace(resumed.failure, final=False))
         return Step(resumed, None, self._effects(resumed))
 
     def step(self, snapshot: Snapshot, event: Event) -> Step:
@@ -186,7 +188,11 @@ class Lifecycle:
             raise IllegalEvent(f"{event.trigger} in {snapshot.state}: no guard holds")
         remembered = self._remember(snapshot, event)
         if row.dest is None:
-            return Step(remembered, None, self._stay(remembered, event))
+            effects = self._stay(remembered, event)
+            if remembered.failure is not None and any(isinstance(each, End) for each in effects):
+                given_up = replace(remembered.failure, final=True)
+                remembered = replace(remembered, failure=given_up, next_try=None)
+            return Step(remembered, None, effects)
         move = Move(snapshot.state, row.dest, event.trigger, row.because)
         entered = _enter(remembered, row.dest, event)
         if self.policy.attends:
@@ -396,9 +402,10 @@ def _remember_comparison(snapshot: Snapshot, running: Running, event: Compared) 
     if not plan.target.next_pending:
         return replace(snapshot, reboot=None, waiting_for=f"the OS update to {plan.target.next_os} to be installed")
     if GUARDS["boots_exhausted"](snapshot, event):
+        why = running.detail or f"the node runs OS {running.os_version}, Docker {running.docker or '(none)'}"
         stuck = Failed(
             event.at,
-            message=f"{MOST_BOOTS} boots did not bring {plan.key}; {running.detail or 'the node runs ' + str(running)}",
+            message=f"{MOST_BOOTS} boots did not bring {plan.outcome}; {why}",
             hint="see the journal of torcx-generator and docs/operation.md, 'a boot did not bring the set'",
             kind=Kind.PERMANENT,
             exit_code=EX_TEMPFAIL,

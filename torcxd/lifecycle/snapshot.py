@@ -14,6 +14,7 @@ class Failure:
 
     :param first_at, last_at: when this state failed first and last, seconds since the epoch.
     :param attempts: how often it failed in a row.
+    :param final: the process ended over it: nothing is tried again before something starts it anew.
     """
 
     message: str
@@ -22,6 +23,7 @@ class Failure:
     first_at: float
     last_at: float
     attempts: int
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

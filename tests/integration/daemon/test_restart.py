@@ -58,9 +58,9 @@ async def test_killed_in_any_state_it_resumes(service: OpenService, line: str) -
             await daemon.says(line)
             daemon.send(signal.SIGKILL)
             await daemon.ended()
-        async with node.daemon() as daemon:
+        async with node.daemon():
             await node.until_answered()
-            await daemon.says("→ reboot-pending")
+            await node.status_when(lambda report: report["state"] == "reboot-pending")
             assert f"{NEW_OS}/{IMAGE}" in node.stored()
 
 

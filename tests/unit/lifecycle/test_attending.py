@@ -26,6 +26,7 @@ from torcxd.lifecycle.events import (
     BootVerified,
     ClusterChanged,
     Compared,
+    Drifted,
     Event,
     Failed,
     Fetched,
@@ -42,6 +43,7 @@ from torcxd.lifecycle.events import (
 from torcxd.lifecycle.facts import Image, OsUpdate, Plan, Running, Target
 from torcxd.lifecycle.guards import MOST_BOOTS
 from torcxd.lifecycle.machine import Lifecycle, Policy, Step
+from torcxd.lifecycle.mappings import Mappings
 from torcxd.lifecycle.preparedness import inhibition, unprepared
 from torcxd.lifecycle.snapshot import Snapshot
 
@@ -198,7 +200,9 @@ def test_after_a_restart_nobody_is_answered_before_update_engine_was_heard(core:
     asked = core.step(resumed.snapshot, HookAsked(31, asked=True))
     assert [each.answer for each in asked.effects if isinstance(each, Attend)] == [False]
     heard = core.step(asked.snapshot, OsUpdateSeen(32, NONE))
-    assert heard.snapshot.state == "gathering"
+    # What is heard is what the plan is for: nothing is gathered anew, and nothing depends on the API server's answer.
+    assert heard.snapshot.state == "done"
+    assert heard.effects == (Attend(QUIET_PLAN, answer=True),)
 
 
 @pytest.mark.accepts("N8")
@@ -213,7 +217,16 @@ def test_a_newer_version_or_a_withdrawn_update_supersedes(core: Lifecycle) -> No
 def test_a_cluster_that_moved_is_planned_for_anew(core: Lifecycle) -> None:
     snapshot = quiet(core)
     assert core.step(snapshot, ClusterChanged(10, "v1.8.4")).move is None
-    for event in (ClusterChanged(10, "v1.9.1"), ClusterChanged(10, None)):
+    same = Mappings("a ConfigMap", {"1.8": {"docker": ("17.03",)}})
+    assert core.step(snapshot, ClusterChanged(10, None, same)).move is None
+    other = Mappings("a ConfigMap", {"1.8": {"docker": ("18.06",)}})
+    bare = Mappings("a ConfigMap", {"1.9": {"docker": ("17.03",)}})
+    for event in (
+        ClusterChanged(10, "v1.9.1"),
+        ClusterChanged(10, None),
+        ClusterChanged(10, None, other),
+        ClusterChanged(10, None, bare),
+    ):
         assert core.step(snapshot, event).snapshot.state == "gathering"
 
 
@@ -318,8 +331,10 @@ def test_while_update_engine_is_not_heard_nobody_is_answered(core: Lifecycle) ->
     assert [type(each) for each in asked.effects] == [Attend, Withhold]
     assert [each.answer for each in asked.effects if isinstance(each, Attend)] == [False]
     back = core.step(asked.snapshot, OsUpdateSeen(12, NONE))
-    finished = core.step(back.snapshot, Gathered(13, QUIET_TARGET, BEFORE))
-    assert finished.effects == (Attend(QUIET_PLAN, answer=True),)
+    assert back.effects == (Attend(QUIET_PLAN, answer=True),)
+    # It came back with news.
+    news = core.step(asked.snapshot, OsUpdateSeen(12, PENDING))
+    assert news.snapshot.state == "gathering"
 
 
 @pytest.mark.accepts("I3", "A28")
@@ -333,3 +348,16 @@ def test_a_hook_without_an_annotation_ends_once_the_node_is_prepared() -> None:
     step = core.start(None, Started(0, "boot-1"))
     step = run(core, step.snapshot, [OsUpdateSeen(1, PENDING), *stage(replace(PLAN, target=PENDING_TARGET))])
     assert (step.snapshot.state, step.effects) == ("reboot-pending", (End(0),))
+
+
+@pytest.mark.accepts("I3")
+@pytest.mark.parametrize("pending", [True, False])
+def test_a_set_that_was_damaged_is_made_whole_before_anybody_is_answered(core: Lifecycle, pending: bool) -> None:
+    snapshot = quiet(core)
+    if pending:
+        snapshot = run(
+            core, snapshot, [OsUpdateSeen(10, PENDING), *stage(replace(PLAN, target=PENDING_TARGET))]
+        ).snapshot
+    step = run(core, snapshot, [HookAsked(20, asked=True), Drifted(21, replace(BEFORE, intact=False))])
+    assert step.snapshot.state == "gathering"
+    assert not any(isinstance(each, Attend) for each in step.effects)
