@@ -20,7 +20,7 @@ from torcxd.daemon.lock import only_instance
 from torcxd.daemon.narrator import Narrator
 from torcxd.daemon.observers import Observers
 from torcxd.daemon.perform import performer
-from torcxd.daemon.progress import LiveLine, Silent
+from torcxd.daemon.progress import progress_for
 from torcxd.daemon.statefile import StateFile, read_recorded
 from torcxd.errors import EX_OK
 from torcxd.host.boot import read_boot_id
@@ -53,7 +53,7 @@ def bootstrap(settings: Settings, layout: Layout) -> int:
 
     :raises TorcxdError: when it cannot even begin.
     """
-    progress = LiveLine() if sys.stderr.isatty() else Silent()
+    progress = progress_for(sys.stderr)
     context = Context(settings, layout, dict(os.environ), progress=progress)
     if context.kubelet_env.exists():
         log.info("%s exists: this node is bootstrapped already; nothing is left to do.", context.kubelet_env)

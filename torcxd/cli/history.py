@@ -29,7 +29,8 @@ def history(layout: Layout, *, lines: int, as_json: bool) -> int:
             continue
         elif entry["event"] == "failed":
             attempt = entry.get("attempt", "?")
-            print(f"{moment(entry['at'])}  {entry['from']} failed (attempt {attempt}): {entry['because']}")
+            what = f"work in state {entry['from']} failed (attempt {attempt})"
+            print(f"{moment(entry['at'])}  {what}: {entry['because']}")
         else:
             detail = f" ({entry['detail']})" if entry.get("detail") else ""
             print(f"{moment(entry['at'])}  {entry['from']} → {entry['to']}: {entry['because']}{detail}")

@@ -14,9 +14,7 @@ from torcxd.cli.style import RED, YELLOW, dim, paint
 from torcxd.errors import EX_IOERR, EX_OK
 
 # What write(2) says of a pipe that nobody reads, of a full disk, and of a descriptor that is closed.
-_WRITE_ERRORS: Final = frozenset(
-    {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
-)
+_WRITE_ERRORS: Final = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 def fail(message: str, hint: str, exit_code: int) -> int:

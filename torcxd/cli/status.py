@@ -139,7 +139,13 @@ def render(report: dict[str, Any], now: float) -> str:
         lines.append(("Last error", f"{error['message']} ({times})"))
         if error["hint"]:
             lines.append(("Hint", error["hint"]))
-    if report["next_try"] is not None:
+    if error and error.get("final"):
+        # The daemon's unit does not restart it over a wrong configuration.
+        awaited = "its unit starts it again"
+        if error["kind"] == "configuration":
+            awaited = "it is started with a right configuration"
+        lines.append(("Next try", f"when {awaited}"))
+    elif report["next_try"] is not None:
         left = report["next_try"] - now
         lines.append(("Next try", f"in {ago(left)}" if left > 0 else f"was due {ago(-left)} ago: is torcxd running?"))
     reboot = report["reboot"]

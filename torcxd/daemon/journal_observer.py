@@ -107,8 +107,8 @@ def _tell_of_failure(step: Step, event: Failed) -> None:
         # Without the reason: the command that ends tells it, with its hint, as its last word.
         fields["TORCXD_EXIT_CODE"] = str(end.exit_code)
         log.error(
-            "%s failed for good (attempt %d).",
-            snapshot.state.capitalize(),
+            "Work in state %s failed for good (attempt %d).",
+            snapshot.state,
             attempts,
             extra=messages.GIVEN_UP.extra(fields),
         )
@@ -117,8 +117,8 @@ def _tell_of_failure(step: Step, event: Failed) -> None:
     if snapshot.next_try is not None:
         fields["TORCXD_NEXT_TRY"] = str(round(snapshot.next_try * 1_000_000))
     log.warning(
-        "%s failed (attempt %d): %s%s%s.",
-        snapshot.state.capitalize(),
+        "Work in state %s failed (attempt %d): %s%s%s.",
+        snapshot.state,
         attempts,
         event.message,
         f" ({event.hint})" if event.hint else "",

@@ -58,9 +58,9 @@ def describe(snapshot: Snapshot) -> str:
     target = snapshot.target
     what = f" for OS {target.coming_os}" if target is not None else ""
     if snapshot.failure is not None:
-        return (
-            f"{snapshot.state.capitalize()}{what} failed {snapshot.failure.attempts} times: {snapshot.failure.message}"
-        )
+        failure = snapshot.failure
+        times = "once" if failure.attempts == 1 else f"{failure.attempts} times"
+        return f"Work in state {snapshot.state}{what} failed {times}: {failure.message}"
     if snapshot.waiting_for:
         return f"{snapshot.state.capitalize()}{what}, waiting for {snapshot.waiting_for}."
     return f"{snapshot.state.capitalize()}{what}."

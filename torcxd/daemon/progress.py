@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+from collections.abc import Mapping
 from typing import Final, Protocol, TextIO
 
 import trio
 
 # Ten times a second is smooth to the eye and costs nothing beside a download.
 _REFRESH: Final = 0.1
-_BAR: Final = 20
+# A bar of twenty characters moves every five per cent; below six it says less than the figure beside it.
+_LONGEST_BAR: Final = 20
+_SHORTEST_BAR: Final = 6
+_GAP: Final = "  "
 
 
 class Progress(Protocol):
@@ -62,14 +67,36 @@ class LiveLine:
 
     def _draw(self) -> None:
         width = shutil.get_terminal_size().columns - 1
-        text = "  ".join(_part(label, *state) for label, state in self._parts.items())
-        self._stream.write("\r\x1b[K" + text[:width])
+        self._stream.write("\r\x1b[K" + fit(self._parts, width))
         self._stream.flush()
         self._drawn = True
 
 
-def _part(label: str, done: int, total: int | None) -> str:
+def progress_for(stream: TextIO) -> Progress:
+    """What suits *stream*: a live line where it is a terminal that can go back in a line."""
+    return LiveLine(stream) if stream.isatty() and os.environ.get("TERM") != "dumb" else Silent()
+
+
+def fit(parts: Mapping[str, tuple[int, int | None]], width: int) -> str:
+    """The line for *parts*, at most *width* characters: bars become shorter, then go, then whole parts do.
+
+    :param parts: by label, what is done and the total.
+    """
+    for bar in (*range(_LONGEST_BAR, _SHORTEST_BAR - 1, -1), 0):
+        line = _GAP.join(_part(label, *state, bar) for label, state in parts.items())
+        if len(line) <= width:
+            return line
+    for count in range(len(parts) - 1, 0, -1):
+        shown = _GAP.join(_part(label, *state, 0) for label, state in list(parts.items())[:count])
+        line = f"{shown}{_GAP}+{len(parts) - count} more"
+        if len(line) <= width:
+            return line
+    return f"{len(parts)} in progress"[:width]
+
+
+def _part(label: str, done: int, total: int | None, bar: int) -> str:
     if not total:
         return f"{label} {done >> 20} MiB"
-    filled = min(_BAR, _BAR * done // total)
-    return f"{label} [{'#' * filled}{'.' * (_BAR - filled)}] {min(100, 100 * done // total):3}%"
+    percent = f"{min(100, 100 * done // total):3}%"
+    filled = min(bar, bar * done // total)
+    return f"{label} [{'#' * filled}{'.' * (bar - filled)}] {percent}" if bar else f"{label} {percent}"

@@ -17,6 +17,8 @@ from torcxd.lifecycle.versions import parse_os_version
 BOARDS: Final = {"x86_64": "amd64-usr", "aarch64": "arm64-usr"}
 # Container Linux's own name for the field first: a system that has both must have them equal.
 _BOARD_FIELDS: Final = ("COREOS_BOARD", "FLATCAR_BOARD")
+# What Container Linux and Flatcar call themselves; what is made from them says ID_LIKE.
+_FAMILY: Final = frozenset({"coreos", "flatcar"})
 # The board becomes a part of the manifest's URL.
 _BOARD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _FILE_HINT: Final = "this file comes with the operating system: compare it with that of another node"
@@ -52,6 +54,7 @@ def read_os_release(path: Path, *, machine: str | None = None) -> OsRelease:
             raise _wrong(path, each, f"contradicts line {earlier.line}, which says {earlier.value!a}")
     if not fields:
         raise PermanentError(f"{path} holds no field", hint=_FILE_HINT, exit_code=EX_DATAERR)
+    _check_kind(path, fields)
     version = fields.get("VERSION_ID")
     if version is None:
         raise PermanentError(f"{path} has no VERSION_ID", hint=_FILE_HINT, exit_code=EX_DATAERR)
@@ -61,6 +64,20 @@ def read_os_release(path: Path, *, machine: str | None = None) -> OsRelease:
         raise _wrong(path, version, str(error)) from error
     identity = fields.get("ID")
     return OsRelease(version.value, _board(path, fields, machine), identity.value if identity else "linux")
+
+
+def _check_kind(path: Path, fields: dict[str, Assignment]) -> None:
+    """Refuse a system that says of itself that it is another: its version is no OS version, and it has no torcx."""
+    named = fields.get("ID")
+    like = fields["ID_LIKE"].value.split() if "ID_LIKE" in fields else []
+    if named is None or not _FAMILY.isdisjoint({named.value, *like}):
+        return
+    name = fields["NAME"].value if "NAME" in fields and fields["NAME"].value else named.value
+    raise PermanentError(
+        f"this is {name[:100]} (so says {path}), not Container Linux or Flatcar",
+        hint="run it on such a node; `torcxd demo` shows it in a sandbox",
+        exit_code=EX_DATAERR,
+    )
 
 
 def _board(path: Path, fields: dict[str, Assignment], machine: str | None) -> str:

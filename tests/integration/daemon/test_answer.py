@@ -86,7 +86,7 @@ async def test_an_answer_that_was_there_too_early_is_taken_back(service: OpenSer
         node.box.bucket.fail(MANIFEST, Fault.NOT_FOUND)
         node.ask()
         async with node.daemon() as daemon:
-            await daemon.says("Fetching failed (attempt 1)")
+            await daemon.says("Work in state fetching failed (attempt 1)")
             # Somebody else answers.
             node.box.api.patch_node(NODE, annotations={node.annotation: "true"})
             await node.until(lambda: node.annotation not in node.annotations)
@@ -112,7 +112,7 @@ async def test_an_answer_that_the_api_server_does_not_take_is_given_again(servic
         await daemon.says("→ done")
         node.box.api.faults.extend([None, ApiFault.UNAVAILABLE])
         node.ask()
-        await daemon.says("Done failed (attempt 1)")
+        await daemon.says("Work in state done failed (attempt 1)")
         await node.until_answered()
         await daemon.says("The update operator may reboot this node.")
         await node.status_when(lambda report: report["last_error"] is None)
@@ -137,10 +137,10 @@ async def test_one_event_tells_of_one_reason_however_often_it_is_tried(service: 
         await node.until_answered()
         node.withdraw()
         await node.install()
-        await daemon.says("Fetching failed (attempt 1)")
+        await daemon.says("Work in state fetching failed (attempt 1)")
         node.ask()
         await node.until_reason("404")
-        await daemon.says("Fetching failed (attempt 2)")
+        await daemon.says("Work in state fetching failed (attempt 2)")
         assert len([each for each in node.events("TorcxRebootWithheld") if "404" in each]) == 1
         assert node.annotations.get(node.annotation) is None
         await node.assert_told("404", attempts=2)
@@ -155,7 +155,7 @@ async def test_what_no_trusted_key_signed_is_never_answered_for(service: OpenSer
         good = node.box.bucket.key
         node.box.bucket.key = None if how == "unsigned" else node.box.keys.make("Somebody Else")
         await node.install()
-        await daemon.says("Fetching failed (attempt 1)")
+        await daemon.says("Work in state fetching failed (attempt 1)")
         node.ask()
         await node.until_reason("fetching failed")
         assert never_answered(node)

@@ -167,7 +167,7 @@ def test_a_failure_says_when_it_is_tried_again(listener: socket.socket) -> None:
     first, second = life.entries()
     assert first == {
         "": "failure",
-        "MESSAGE": "Gathering failed (attempt 1): no route to 10.0.0.1 (check the network); next try in 1 s.",
+        "MESSAGE": "Work in state gathering failed (attempt 1): no route to 10.0.0.1 (check the network); next try in 1 s.",
         "PRIORITY": "4",
         "TORCXD_STATE": "gathering",
         "TORCXD_ERROR": "no route to 10.0.0.1",
@@ -186,7 +186,7 @@ def test_giving_up_is_an_error_with_the_exit_code(listener: socket.socket) -> No
     assert (entry[""], entry["PRIORITY"], entry["TORCXD_EXIT_CODE"]) == ("given-up", "3", "75")
     assert entry["TORCXD_ERROR"] == "no route to 10.0.0.1"
     # The command's last word is the error itself.
-    assert entry["MESSAGE"] == "Gathering failed for good (attempt 1)."
+    assert entry["MESSAGE"] == "Work in state gathering failed for good (attempt 1)."
 
 
 def test_the_operator_s_wait_is_told_once_for_each_reason_and_its_end(listener: socket.socket) -> None:

@@ -136,6 +136,14 @@ def test_the_history_passes_over_lines_of_another_kind(tmp_path: Path) -> None:
     assert run("history", f"--root={tmp_path}").stdout == "1970-01-01 00:00:00Z  a → b: it was time\n"
 
 
+def test_the_history_tells_of_failures(tmp_path: Path) -> None:
+    path = tmp_path / "var/lib/torcxd/history.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"at": 0, "from": "done", "to": "done", "event": "failed", "because": "no", "attempt": 2}\n')
+    told = run("history", f"--root={tmp_path}").stdout
+    assert told == "1970-01-01 00:00:00Z  work in state done failed (attempt 2): no\n"
+
+
 def test_the_demo_refuses_what_is_no_empty_folder(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.daemon.test_statefile import FULL
 from torcxd.cli import status
 from torcxd.daemon.statefile import StateFile
-from torcxd.lifecycle.snapshot import Snapshot
+from torcxd.lifecycle.snapshot import Failure, Snapshot
 from torcxd.paths import Layout
 from torcxd.sources.health import HealthBoard
 
@@ -99,6 +99,18 @@ def test_a_damaged_file_of_the_sources_hides_nothing_else(tmp_path: Path) -> Non
     StateFile(layout).save(FULL)
     report, exit_code = status.read(str(tmp_path))
     assert (report["sources"], report["state"], exit_code) == ({}, "reboot-pending", 0)
+
+
+@pytest.mark.accepts("N5")
+@pytest.mark.parametrize(
+    ("kind", "awaited"),
+    [("transient", "its unit starts it again"), ("configuration", "it is started with a right configuration")],
+)
+def test_after_an_end_for_good_nothing_is_due(tmp_path: Path, kind: str, awaited: str) -> None:
+    failure = Failure("m", "", kind, 1.0, 2.0, 3, final=True)
+    StateFile(Layout(tmp_path)).save(Snapshot("gathering", 1.0, "b", failure=failure))
+    told = run(tmp_path).stdout
+    assert f"Next try:   when {awaited}\n" in told
 
 
 def test_a_node_on_which_nothing_was_run(tmp_path: Path) -> None:

@@ -93,6 +93,23 @@ def test_a_bad_file_is_refused_by_name_line_and_field(path: Path, data: bytes, m
     assert caught.value.kind == "permanent"
 
 
+def test_another_system_is_called_by_its_name(path: Path) -> None:
+    path.write_bytes(b'PRETTY_NAME="Debian GNU/Linux 12"\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\nID=debian\n')
+    with pytest.raises(PermanentError) as caught:
+        read_os_release(path, machine="x86_64")
+    assert caught.value.message == f"this is Debian GNU/Linux (so says {path}), not Container Linux or Flatcar"
+    assert "`torcxd demo`" in caught.value.hint
+    assert caught.value.exit_code == EX_DATAERR
+    path.write_bytes(b"ID=arch\n")
+    with pytest.raises(PermanentError, match="this is arch "):
+        read_os_release(path, machine="x86_64")
+
+
+def test_a_system_made_from_container_linux_is_one(path: Path) -> None:
+    path.write_bytes(b'VERSION_ID=1.2.3\nID=mine\nID_LIKE="gentoo coreos"\n')
+    assert read_os_release(path, machine="x86_64").id == "mine"
+
+
 def test_an_unreadable_file_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TorcxdError, match="os-release: No such file") as missing:
         read_os_release(path)
