@@ -152,11 +152,6 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 def _page(parser: argparse.ArgumentParser, summary: str) -> str:
     # The parser's epilog says in short what the sections here say at length.
     parser.epilog = None
-    # How argparse wraps a long usage line changes with its version, and every option is listed below it anyway.
-    for name, command in commands(parser).items():
-        command.usage = f"{parser.prog} {name} [OPTION]..."
-    if not commands(parser):
-        parser.usage = f"{parser.prog} [OPTION]..."
     data = {
         "project_name": "torcxd",
         "version": __version__,

@@ -4,47 +4,84 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 from torcxd import __version__
 from torcxd.cli import status
+from torcxd.cli.output import fail
 from torcxd.errors import EX_USAGE
 from torcxd.settings import OPTIONS, Option, parse_bool
 
-_DESCRIPTION: Final = """\
-Brings a Kubernetes node's container runtime, kubelet version and operating system from one consistent set to the next,
-and never lets the node boot into an inconsistent one.
-"""
-_EPILOG: Final = """\
-Every setting can also be given as an environment variable (TORCXD_UPGRADE_OS=false) or in /etc/torcxd/config.yaml
-(upgrade_os: false). Exit codes are those of sysexits(3): 0 done, 64 wrong usage, 65 bad data from outside, 69 a peer is
-unavailable, 75 try again, 77 not permitted, 78 wrong configuration.
-"""
+_DESCRIPTION: Final = (
+    "Brings a Kubernetes node's container runtime, kubelet version and operating system from one consistent set to the "
+    "next, and never lets the node boot into an inconsistent one."
+)
+# A paragraph a line.
+_EPILOG: Final = (
+    "Settings are also taken from the environment (TORCXD_UPGRADE_OS=false) and from /etc/torcxd/config.yaml "
+    "(upgrade_os: false).\n"
+    "Exit codes are those of sysexits(3): 0 done, 64 wrong usage, 65 bad data from outside, 66 no such file, 69 a peer "
+    "is unavailable, 74 a file cannot be read or written, 75 try again, 77 not permitted, 78 wrong configuration."
+)
 
 # Where the original's container image has its files.
 ORIGINAL_KEYRING: Final = "/pubring.gpg"
 ORIGINAL_MAPPINGS: Final = "/versions.yaml"
 
 
+class _Help(argparse.HelpFormatter):
+    """Wraps to the terminal's width, line by line, and never inside a flag, a path or a URL."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        wrapped = [self._wrap(line, width) for line in text.splitlines()]
+        return "\n".join(indent + each for lines in wrapped for each in lines)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return self._wrap(" ".join(text.split()), width)
+
+    @staticmethod
+    def _wrap(text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
 class Parser(argparse.ArgumentParser):
-    """argparse with sysexits' code for wrong usage, and no guessing of abbreviated flags."""
+    """argparse with sysexits' code for wrong usage in few words, and no guessing of abbreviated flags."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("allow_abbrev", False)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("formatter_class", _Help)
+        # One line: the options are listed below it in the help, and would hide the error that follows it elsewhere.
+        kwargs.setdefault("usage", "%(prog)s [OPTION]...")
         super().__init__(*args, **kwargs)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, but flags that nobody knows are told of by the command that they were given to."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self._parser_of(found).error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(EX_USAGE, f"{self.prog}: {message}\nTry '{self.prog} --help'.\n")
+        sys.exit(fail(message, f"'{self.prog} --help' lists the options", EX_USAGE))
+
+    def _parser_of(self, found: argparse.Namespace) -> argparse.ArgumentParser:
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                chosen: argparse.ArgumentParser = action.choices[getattr(found, action.dest)]
+                return chosen
+        return self
 
 
 def build() -> Parser:
     """The parser of ``torcxd`` with all its commands."""
-    parser = Parser("torcxd", description=_DESCRIPTION, epilog=_EPILOG)
+    parser = Parser("torcxd", usage="%(prog)s COMMAND [OPTION]...", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"torcxd {__version__}")
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True, prog=parser.prog
+    )
 
     bootstrap = commands.add_parser(
         "bootstrap",
@@ -76,6 +113,7 @@ def build() -> Parser:
         "plan",
         help="say what bootstrap would do, and why; change nothing",
         description="Gathers the facts, reads the manifests, prints what would be done and why, and changes nothing.",
+        epilog=_EPILOG,
     )
     add_settings(plan, "plan")
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
@@ -97,7 +135,7 @@ def build() -> Parser:
         help="draw the states",
         description="Prints the diagram of the states, generated from the chart itself.",
     )
-    graph.add_argument("--format", choices=("mermaid", "dot"), default="mermaid", help="default: mermaid")
+    graph.add_argument("--format", choices=("mermaid", "dot"), default="mermaid", help="(default: mermaid)")
     demo = commands.add_parser(
         "demo",
         help="bootstrap a sandboxed node before your eyes",
@@ -191,9 +229,14 @@ def add_settings(parser: argparse.ArgumentParser, command: str, defaults: Mappin
             dest=option.name,
             default=argparse.SUPPRESS,
             metavar=option.metavar,
-            help=f"{option.help} (default: {shown[option.name]})".replace("%", "%%"),
+            help=_help(option, shown[option.name]).replace("%", "%%"),
             **extra,
         )
+
+
+def _help(option: Option, default: str) -> str:
+    # Some say it in their own words.
+    return option.help if "(default: " in option.help else f"{option.help} (default: {default})"
 
 
 def _shown(option: Option) -> str:
