@@ -70,6 +70,7 @@ wheel: $(VENV)/.development ## build the wheel into dist/
 
 .PHONY: image
 image: ## build the container image for $(PLATFORMS)
+	@test -n "$(OUTPUT)" || echo "without OUTPUT nothing is kept: OUTPUT=--push, or OUTPUT=--load for one of PLATFORMS"
 	docker buildx build --platform $(PLATFORMS) --tag $(IMAGE):$(TAG) $(OUTPUT) .
 
 .PHONY: lock
@@ -99,6 +100,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "torcxd needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): make PYTHON=… $(MAKECMDGOALS)" >&2; \
 	    exit 1; }
+	@echo "setting up $(VENV), about a minute"
 	@$(PYTHON) -m venv $(VENV)
 
 # asks is published as source only; without build isolation it is built by the locked setuptools, not by the newest.
@@ -109,6 +111,7 @@ $(VENV)/.runtime: requirements-build.lock requirements.lock pyproject.toml | $(B
 	@touch $@
 
 $(VENV)/.development: requirements-dev.lock $(VENV)/.runtime | $(BIN)/python
+	@echo "adding what developing needs, another minute"
 	@$(PIP) --no-build-isolation --requirement requirements-dev.lock
 	@touch $@
 

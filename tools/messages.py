@@ -24,7 +24,7 @@ container's log the line stays there, and the entry is made besides if the journ
     journalctl -u torcxd -o json | jq '{f: .TORCXD_STATE_FROM, t: .TORCXD_STATE_TO}'
 
 The explanations come from `systemd/torcxd.catalog`: put it into `/usr/lib/systemd/catalog/` and run
-`journalctl --update-catalog`.
+`journalctl --update-catalog`. systemd looks below `/usr` only; where that is read-only, they are on this page.
 
 This page is written by `make docs` (tools/messages.py) from `torcxd/messages.py`.
 """

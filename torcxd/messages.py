@@ -86,7 +86,8 @@ GIVEN_UP: Final = Message(
     "3175e11ec4e24f39be3e5678b010e5b9",
     "torcxd has stopped trying",
     "What the state @TORCXD_STATE@ does has failed for good, or for too long: @TORCXD_ERROR@.\n"
-    "The process ends with the code @TORCXD_EXIT_CODE@. Its unit starts it again, unless the configuration is wrong.",
+    "The process ends with the code @TORCXD_EXIT_CODE@. k8s-node-bootstrap.service starts it again after ten seconds,\n"
+    "whatever the code. torcxd.service does not after 78, a wrong configuration: correct it and start the unit.",
     (*_FAILURE, "TORCXD_EXIT_CODE", *TARGET),
 )
 REBOOT_REQUESTED: Final = Message(

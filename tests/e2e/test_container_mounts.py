@@ -32,18 +32,23 @@ ExecStart=/usr/bin/mount -t overlay overlay {_IMAGE} \\
 """
 
 
-def documented_mounts() -> list[tuple[str, str, bool]]:
-    """The container unit's mounts: source, target, read-only."""
-    unit = (PROJECT / "systemd/container/k8s-node-bootstrap.service").read_text(encoding="utf-8")
-    found = re.findall(r"^ +-v ([^:\s]+):([^:\s]+?)(:ro)? \\$", unit, re.MULTILINE)
+# The original's mounts, as the README shows them for those who had it, and those of the container unit.
+README = PROJECT / "README.md"
+UNIT = PROJECT / "systemd/container/k8s-node-bootstrap.service"
+
+
+def documented_mounts(document: Path) -> list[tuple[str, str, bool]]:
+    """The mounts of the ``docker run`` in *document*: source, target, read-only."""
+    text = document.read_text(encoding="utf-8")
+    found = re.findall(r"^ +-v ([^:\s]+):([^:\s]+?)(:ro)? \\$", text, re.MULTILINE)
     return [(source, target, bool(read_only)) for source, target, read_only in found]
 
 
-def in_container(command: str) -> str:
-    """A drop-in that runs the bootstrap unit's *command* in the container."""
+def in_container(document: Path, command: str) -> str:
+    """A drop-in that runs the bootstrap unit's *command* in the container with the mounts of *document*."""
     binds = [
         f"{'BindReadOnlyPaths' if read_only else 'BindPaths'}={source}:{target}"
-        for source, target, read_only in documented_mounts()
+        for source, target, read_only in documented_mounts(document)
     ]
     return "\n".join(
         [
@@ -54,6 +59,8 @@ def in_container(command: str) -> str:
             f"RootDirectory={_IMAGE}",
             "MountAPIVFS=yes",
             "TemporaryFileSystem=/tmp",
+            # A container shares its kernel's boot id; this machine has one of its own, over that of the kernel.
+            "BindReadOnlyPaths=/proc/sys/kernel/random/boot_id",
             *binds,
             # As in the Dockerfile.
             "Environment=SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
@@ -66,8 +73,9 @@ def in_container(command: str) -> str:
 
 
 @pytest.mark.accepts("A31", "A37", "C20")
+@pytest.mark.parametrize("document", [README, UNIT], ids=["original", "unit"])
 async def test_it_bootstraps_a_node_from_a_container(
-    new_machine: Callable[[], Machine], layers: tuple[Path, Path]
+    new_machine: Callable[[], Machine], layers: tuple[Path, Path], document: Path
 ) -> None:
     machine = new_machine()
     for name, layer in zip(("torcxd", "debian"), layers, strict=True):
@@ -76,18 +84,24 @@ async def test_it_bootstraps_a_node_from_a_container(
         authority = machine.path("/usr/local/share/ca-certificates/bucket.crt")
         machine.write("/usr/share/ca-certificates/ca-certificates.crt", authority.read_bytes())
         # What is not there when a container starts, its engine makes.
-        keyring = machine.path("/etc/torcxd/pubring.gpg")
-        machine.write("/var/lib/image/pubring.gpg", keyring.read_bytes())
-        keyring.unlink()
         for directory in ("/etc/coreos", "/etc/torcx", "/etc/kubernetes", "/var/lib/torcx"):
             machine.path(directory).mkdir(parents=True, exist_ok=True)
             machine.path("/var/lib/image" + directory).mkdir(parents=True)
+        flags = "--verbose=debug"
+        if document == UNIT:
+            flags += " --keyring=/etc/torcxd/pubring.gpg"
+            machine.path("/var/lib/torcxd").mkdir()
+            for directory in ("/etc/torcxd", "/var/lib/torcxd"):
+                machine.path("/var/lib/image" + directory).mkdir(parents=True)
+        else:
+            keyring = machine.path("/etc/torcxd/pubring.gpg")
+            machine.write("/var/lib/image/pubring.gpg", keyring.read_bytes())
+            keyring.unlink()
         machine.write("/etc/systemd/system/image.service", _IMAGE_UNIT)
         command = (
-            "/opt/torcxd/bin/tectonic-torcx-bootstrap --verbose=debug "
-            f"--torcx-manifest-url={site.bucket.manifest_template}"
+            f"/opt/torcxd/bin/tectonic-torcx-bootstrap {flags} --torcx-manifest-url={site.bucket.manifest_template}"
         )
-        machine.write(f"/etc/systemd/system/{BOOTSTRAP}.d/container.conf", in_container(command))
+        machine.write(f"/etc/systemd/system/{BOOTSTRAP}.d/container.conf", in_container(document, command))
         async with machine.running():
             kubelet = await machine.event("kubelet")
             assert kubelet.boot == 2
@@ -96,5 +110,5 @@ async def test_it_bootstraps_a_node_from_a_container(
     assert machine.path(f"/var/lib/torcx/store/{NEW_OS}/docker:{WANTED_DOCKER}.torcx.tgz").exists()
     docker = {each.boot: each.fields["data"] for each in machine.events if each.name == "docker"}
     assert docker == {1: "kept", 2: "gone"}
-    # Nothing of it reached the node but through the mounts.
-    assert not machine.path("/var/lib/torcxd").exists()
+    # What reached the node did so through the mounts.
+    assert machine.path("/var/lib/torcxd/state.json").exists() is (document == UNIT)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.docs.pages import commands
 from torcxd import __version__
 from torcxd.errors import EX_CONFIG
 from torcxd.paths import Layout
@@ -28,6 +29,8 @@ MOUNTS = [
     "/etc/torcx:/etc/torcx",
     "/etc/kubernetes:/etc/kubernetes",
 ]
+# What the unit mounts besides: keys and configuration of the node, and the record.
+OWN_MOUNTS = ["/etc/torcxd:/etc/torcxd:ro", "/var/lib/torcxd:/var/lib/torcxd"]
 
 
 # What the daemon has to write: torcx's stores, staging and profile, kubelet.env, its own state, and units of this boot.
@@ -115,11 +118,21 @@ def test_the_work_is_done_before_the_unit_counts_as_started() -> None:
 
 
 @pytest.mark.accepts("A31")
-def test_the_container_has_exactly_the_documented_mounts() -> None:
+def test_the_container_has_the_documented_mounts_its_keys_and_its_record() -> None:
     command = directives("container/k8s-node-bootstrap.service")["Service.ExecStartPre"][-1]
     assert command.startswith("/usr/bin/docker run ")
-    assert re.findall(r" -v (\S+)", command) == MOUNTS
+    assert re.findall(r" -v (\S+)", command) == MOUNTS + OWN_MOUNTS
     assert "--tmpfs /tmp " in command
+    layout = Layout()
+    assert str(layout.state_directory) == OWN_MOUNTS[1].partition(":")[0]
+    assert f"--keyring={BY_NAME['keyring'].default} " in command
+    assert Path(BY_NAME["keyring"].default).is_relative_to(OWN_MOUNTS[0].partition(":")[0])
+
+
+@pytest.mark.accepts("A31")
+def test_the_drop_in_for_the_original_needs_the_documented_mounts_only() -> None:
+    (command,) = (each.text for each in commands(PROJECT / "README.md") if each.text.startswith("docker run "))
+    assert re.findall(r" -v (\S+)", command) == MOUNTS
 
 
 @pytest.mark.accepts("A38")

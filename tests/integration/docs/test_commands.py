@@ -24,9 +24,12 @@ from tests.unit.docs.pages import PAGES, PROJECT, Command, commands
 from torcxd import __version__
 from torcxd.cli.parser import build_original_bootstrap
 from torcxd.host.docker_cleanup import UNIT as DOCKER_CLEANUP
+from torcxd.paths import Layout
 from torcxd.sandbox.sandbox import Sandbox, open_sandbox
 
 SHOWN: Final = [command for page in PAGES for command in commands(page)]
+# Those that have to notice a new file.
+FOREIGN_UNITS: Final = {"dbus.service", "systemd-logind.service"}
 UNITS: Final = {path.name for path in (PROJECT / "systemd").glob("*.service")} | {DOCKER_CLEANUP}
 
 
@@ -36,33 +39,66 @@ def check_make(words: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def check_wheels(words: list[str]) -> None:
+    """The image's dependencies are made in the same way."""
+    image = (PROJECT / "Dockerfile").read_text("utf-8").replace("\\\n", " ").replace("--no-cache-dir", "")
+    assert " ".join(words).replace("build/tools", "tools") in " ".join(image.split())
+
+
 def check_installation(words: list[str]) -> None:
-    """It puts the program where the unit looks for it, and names the wheel as it is built."""
-    unit = (PROJECT / "systemd/k8s-node-bootstrap.service").read_text("utf-8")
-    assert "ExecStartPre=/opt/torcxd/bin/torcxd bootstrap\n" in unit
+    """It puts this version where the units look for it, as the image and the end-to-end tests' machines get it."""
+    for name in ("k8s-node-bootstrap.service", "torcxd.service"):
+        assert "=/opt/torcxd/bin/torcxd " in (PROJECT / "systemd" / name).read_text("utf-8")
+    folder = f"/opt/torcxd-{__version__}"
     assert words in (
-        ["python3", "-m", "venv", "/opt/torcxd"],
-        ["/opt/torcxd/bin/pip", "install", "dist/torcxd-*.whl"],
+        ["python3", "-m", "venv", folder],
+        [f"{folder}/bin/pip", "install", "--no-index", "--find-links", "wheels", "torcxd"],
+        ["ln", "-sfn", f"torcxd-{__version__}", "/opt/torcxd"],
     )
+
+
+def check_removal(words: list[str]) -> None:
+    """Everything that goes was put there by an installation, or is torcxd's own record."""
+    shown = [shlex.split(each.text) for each in SHOWN]
+    installed = {
+        f"{each[-1]}/{Path(source).name}"
+        for each in shown
+        if each[0] == "cp" and each[-1].startswith("/etc/")
+        for source in each[1:-1]
+    }
+    installed |= {
+        f"{each[each.index('-t') + 1]}/{Path(each[-1]).name}" for each in shown if each[0] == "install" and "-t" in each
+    }
+    layout = Layout()
+    own = {"/opt/torcxd", f"/opt/torcxd-{__version__}", "/etc/torcxd", str(layout.state_directory), str(layout.staging)}
+    named = {each for each in words[1:] if not each.startswith("-")}
+    assert named <= {str(Path(each)) for each in installed} | own
 
 
 def check_systemd(words: list[str]) -> None:
     """The units that are named are ours."""
     named = {each.removeprefix("--unit=") for each in words if each.endswith(".service")}
-    assert named <= UNITS
+    assert named <= UNITS | FOREIGN_UNITS
     assert named or words == ["systemctl", "daemon-reload"]
 
 
 def check_docker(words: list[str]) -> None:
-    """Mounts, image and flags are those of the unit that runs the container, and the program takes the flags."""
+    """Mounts, image and flags are those of the unit that runs the container, and the program takes the flags.
+
+    Or they are the original's: without what the unit has more than that.
+    """
     unit = (PROJECT / "systemd/container/k8s-node-bootstrap.service").read_text("utf-8")
     command = re.findall(r"^ExecStartPre=(/usr/bin/docker run .*?[^\\])$", unit, re.MULTILINE | re.DOTALL)[0]
     of_unit = shlex.split(command.replace("\\\n", " "))
     image = words.index(f"torcxd:{__version__}")
-    assert _values(words, "-v") == _values(of_unit, "-v")
+    mounts = _values(of_unit, "-v")
+    assert _values(words, "-v") in (mounts, [each for each in mounts if "/torcxd:" not in each])
     assert _values(words, "--tmpfs") == _values(of_unit, "--tmpfs")
     flags = words[image + 1 :]
-    assert flags == of_unit[of_unit.index("${TORCXD_IMAGE}") + 1 :]
+    expected = of_unit[of_unit.index("${TORCXD_IMAGE}") + 1 :]
+    assert flags in (expected, [each for each in expected if not each.startswith("--keyring=")])
+    # Whoever names the node's keyring needs its mount.
+    assert (len(flags) == len(expected)) is (len(_values(words, "-v")) == len(mounts))
     assert vars(build_original_bootstrap().parse_args(flags))["verbose"] == "debug"
 
 
@@ -74,10 +110,13 @@ def _values(words: list[str], flag: str) -> list[str]:
 NOT_RUN: Final[Mapping[str, tuple[str, Callable[[list[str]], None]]]] = {
     "make demo": ("`torcxd demo`, which it calls, is run", check_make),
     "make test": ("it runs this test", check_make),
-    "make wheel": ("it writes into the work tree; the tests of the wheel build it elsewhere", check_make),
-    "make image": ("there is no Docker here", check_make),
+    "make PLATFORMS=": ("there is no Docker here", check_make),
+    "python3 -m venv build/tools": ("it needs a package index; the image is built so", check_wheels),
+    "build/tools/bin/pip": ("it needs a package index; the image is built so", check_wheels),
     "python3 -m venv /opt/torcxd": ("it changes this machine; the end-to-end tests do it", check_installation),
-    "/opt/torcxd/bin/pip install": ("it changes this machine; the end-to-end tests do it", check_installation),
+    "/opt/torcxd-": ("it changes this machine; the end-to-end tests do it", check_installation),
+    "ln -sfn": ("it changes this machine", check_installation),
+    "rm ": ("it changes this machine", check_removal),
     "systemctl": ("no systemd runs here; the end-to-end tests do it", check_systemd),
     "journalctl": ("no systemd runs here", check_systemd),
     "docker run": ("there is no Docker here", check_docker),
@@ -168,6 +207,6 @@ def _comparable(text: str) -> list[str]:
     """The lines of *text* without what differs from run to run: times and the sandbox's folder."""
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", "<time>", text)
     text = re.sub(r"^\d\d:\d\d:\d\d ", "<time> ", text, flags=re.MULTILINE)
-    text = re.sub(r"/tmp/torcxd-demo-\w+", "<folder>", text)
+    text = re.sub(r"/\S*torcxd-demo-\w+", "<folder>", text)
     text = re.sub(r"\(\d+ s ago\)", "(<age>)", text)
     return [line for line in text.splitlines() if line]

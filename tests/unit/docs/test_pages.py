@@ -49,6 +49,18 @@ def test_every_flag_that_is_named_is_one(page: Path) -> None:
         "--update-catalog",
         "--check-inhibitors",
         "--before-reboot-annotations",
+        # pip's, systemctl's and Docker's.
+        "--require-hashes",
+        "--requirement",
+        "--no-build-isolation",
+        "--wheel-dir",
+        "--no-deps",
+        "--no-index",
+        "--find-links",
+        "--signal",
+        "--now",
+        "--push",
+        "--load",
     }
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text("utf-8")))
     assert named - foreign <= known, f"{page.name}: {sorted(named - foreign - known)}"
