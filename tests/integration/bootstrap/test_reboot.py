@@ -165,7 +165,7 @@ async def test_boots_that_never_bring_docker_are_bounded(bench: OpenBench) -> No
             await node.box.reboot()
             held.rename(profile)
         ended = await node.bootstrap("--retry-for=0.01s")
-        node.assert_failed(ended, EX_TEMPFAIL, "3 boots did not bring", "docker 17.03")
+        node.assert_failed(ended, EX_TEMPFAIL, "3 boots did not bring", "Docker 17.03")
         assert node.box.reboots == 3
         told = await node.torcxd("status")
         assert "3 did not bring" in told.stdout
