@@ -56,8 +56,9 @@ class Parser(argparse.ArgumentParser):
         kwargs.setdefault("usage", "%(prog)s [OPTION]...")
         super().__init__(*args, **kwargs)
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # type: ignore[override]
         """As argparse, but flags that nobody knows are told of by the command that they were given to."""
+        found: argparse.Namespace
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self._parser_of(found).error(f"unrecognized arguments: {' '.join(unknown)}")

@@ -78,7 +78,7 @@ def progress_for(stream: TextIO) -> Progress:
 
 
 def fit(parts: Mapping[str, tuple[int, int | None]], width: int) -> str:
-    """The line for *parts*, at most *width* characters: bars become shorter, then go, then whole parts do.
+    """The line for *parts*, at most *width* characters: bars become shorter, then go, then labels and whole parts do.
 
     :param parts: by label, what is done and the total.
     """
@@ -86,9 +86,10 @@ def fit(parts: Mapping[str, tuple[int, int | None]], width: int) -> str:
         line = _GAP.join(_part(label, *state, bar) for label, state in parts.items())
         if len(line) <= width:
             return line
-    for count in range(len(parts) - 1, 0, -1):
-        shown = _GAP.join(_part(label, *state, 0) for label, state in list(parts.items())[:count])
-        line = f"{shown}{_GAP}+{len(parts) - count} more"
+    for count in range(len(parts), 0, -1):
+        # As in "docker:17.03 for 1576.4.0".
+        shown = [_part(label.replace(" for ", " "), *state, 0) for label, state in list(parts.items())[:count]]
+        line = _GAP.join([*shown, f"+{len(parts) - count} more"] if count < len(parts) else shown)
         if len(line) <= width:
             return line
     return f"{len(parts)} in progress"[:width]

@@ -167,7 +167,8 @@ def test_a_failure_says_when_it_is_tried_again(listener: socket.socket) -> None:
     first, second = life.entries()
     assert first == {
         "": "failure",
-        "MESSAGE": "Work in state gathering failed (attempt 1): no route to 10.0.0.1 (check the network); next try in 1 s.",
+        "MESSAGE": "Work in state gathering failed (attempt 1): no route to 10.0.0.1 (check the network); "
+        "next try in 1 s.",
         "PRIORITY": "4",
         "TORCXD_STATE": "gathering",
         "TORCXD_ERROR": "no route to 10.0.0.1",
