@@ -57,10 +57,9 @@ def in_container(document: Path, command: str) -> str:
             "After=image.service",
             "[Service]",
             f"RootDirectory={_IMAGE}",
-            "MountAPIVFS=yes",
+            # Not MountAPIVFS=: a container has its kernel's boot id, and this machine's lies over that in /proc.
+            *(f"BindPaths={each}" for each in ("/proc", "/sys", "/dev")),
             "TemporaryFileSystem=/tmp",
-            # A container shares its kernel's boot id; this machine has one of its own, over that of the kernel.
-            "BindReadOnlyPaths=/proc/sys/kernel/random/boot_id",
             *binds,
             # As in the Dockerfile.
             "Environment=SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
