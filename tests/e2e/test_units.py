@@ -12,7 +12,7 @@ from tests.e2e.tree import PROJECT
 pytestmark = pytest.mark.e2e
 
 UNITS = ["k8s-node-bootstrap.service", "container/k8s-node-bootstrap.service", "kubelet.service", "torcxd.service"]
-# How exposed systemd-analyze finds the daemon at most: 1.9 of 10, as docs/operation.md says.
+# How exposed systemd-analyze finds the daemon at most: 1.9 of 10, as docs/operations.md says.
 EXPOSURE = 19
 
 

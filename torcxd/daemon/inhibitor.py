@@ -3,7 +3,7 @@
 By two login1 inhibitors, for logind listens to nobody else. One in block mode: it refuses reboots of users, and of root
 from systemd 257 on. Before, root passes it, and so do the agents of the update operators, which run as root. The other
 one stops them, in delay mode: logind grants their reboot, and lets it wait until the inhibitor is let go, for
-``InhibitDelayMaxSec=`` at most. What passes both is in docs/operation.md. The kernel closes the descriptors, however
+``InhibitDelayMaxSec=`` at most. What passes both is in docs/operations.md. The kernel closes the descriptors, however
 this process ends, so they never outlive it.
 """
 

@@ -406,7 +406,7 @@ def _remember_comparison(snapshot: Snapshot, running: Running, event: Compared) 
         stuck = Failed(
             event.at,
             message=f"{MOST_BOOTS} boots did not bring {plan.outcome}; {why}",
-            hint="see the journal of torcx-generator and docs/operation.md, 'a boot did not bring the set'",
+            hint="see the journal of torcx-generator and docs/operations.md, 'a boot did not bring the set'",
             kind=Kind.PERMANENT,
             exit_code=EX_TEMPFAIL,
             jitter=0.5,

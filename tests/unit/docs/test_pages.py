@@ -16,7 +16,7 @@ from torcxd.cli.parser import build
 from torcxd.lifecycle import machine
 from torcxd.settings import BY_NAME
 
-OPERATION = PROJECT / "docs/operation.md"
+OPERATION = PROJECT / "docs/operations.md"
 README = PROJECT / "README.md"
 
 
