@@ -80,6 +80,15 @@ ExecStart=/e2e/report boot
 """
 
 
+def _members(group: Path) -> list[int]:
+    """The processes in a control group; none in one that the machine, still going down, has removed meanwhile."""
+    try:
+        return [int(pid) for pid in (group / "cgroup.procs").read_text("ascii").split()]
+    except OSError:
+        # ENODEV, too: the file was open when its group went.
+        return []
+
+
 class MachineStoppedError(Exception):
     """The machine ended without the event that the test was waiting for."""
 
@@ -300,8 +309,7 @@ class Machine:
     def _clear_cgroups(self) -> None:
         """End what is left of the machine: its systemd outlives a systemd-nspawn that was killed."""
         groups = [Path(directory) for top in self._cgroups for directory, _, _ in os.walk(top, topdown=False)]
-        left = {int(pid) for group in groups for pid in (group / "cgroup.procs").read_text("ascii").split()}
-        for pid in left:
+        for pid in {pid for group in groups for pid in _members(group)}:
             with contextlib.suppress(ProcessLookupError):
                 descriptor = os.pidfd_open(pid)
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)

@@ -59,7 +59,9 @@ async def test_an_update_is_held_off_staged_answered_booted_and_verified(new_mac
         assert held.count(REASON) == 2
         assert {line.split()[-1] for line in held.splitlines()} == {"block", "delay"}
         assert NEW_OS in await node.annotated(f"{ANNOTATION}-reason")
-        assert (await node.show("StatusText"))["StatusText"].startswith(f"Work in state fetching for OS {NEW_OS} failed")
+        assert (await node.show("StatusText"))["StatusText"].startswith(
+            f"Work in state fetching for OS {NEW_OS} failed"
+        )
         # A daemon that is killed lets go, and takes hold again.
         await machine.run("systemctl", "kill", "--signal=KILL", UNIT)
         await node.told(messages.INHIBITOR_TAKEN, times=2)
