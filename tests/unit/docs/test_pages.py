@@ -45,6 +45,8 @@ def test_every_flag_that_is_named_is_one(page: Path) -> None:
         "--export",
         "--torcx-bin",
         "--accepts",
+        # the benchmark's
+        "--quick",
         "--list",
         "--update-catalog",
         "--check-inhibitors",
