@@ -16,12 +16,21 @@ import trio
 from torcxd.errors import Kind
 from torcxd.http.errors import HttpError, Reason
 from torcxd.http.proxies import Proxies
-from torcxd.http.tls import READ_SIZE, TlsStream, Transport
 from torcxd.http.translate import tls_error
 from torcxd.http.url import Url, redact
 
+# One read from the socket. With asks's own 10 KB a download spends its time in the event loop instead of the kernel;
+# from 256 KiB on, nothing is gained any more but memory is used.
+READ_SIZE: Final = 256 * 1024
+
+# What one read from TLS yields at most: a record (RFC 8446 section 5.1). Room for more would be made for nothing, each
+# time.
+_RECORD_SIZE: Final = 16 * 1024
+
 # Bytes of the answer to CONNECT before it is called nonsense: a status line and a page of headers fit many times.
 _TUNNEL_ANSWER_LIMIT: Final = 64 * 1024
+
+TrioStream = trio.SocketStream | trio.SSLStream[trio.SocketStream] | trio.SSLStream[trio.SSLStream[trio.SocketStream]]
 
 
 class Connection:
@@ -33,7 +42,7 @@ class Connection:
     :ivar at_eof: the peer has closed its side.
     """
 
-    def __init__(self, stream: Transport) -> None:
+    def __init__(self, stream: TrioStream) -> None:
         self.host = ""
         self.port = ""
         self.received = 0
@@ -41,9 +50,10 @@ class Connection:
         self.reused = False
         self._active = True  # asks's Session looks at this before it pools a socket
         self._stream = stream
-        bottom: Transport = stream
-        while isinstance(bottom, TlsStream):
-            bottom = bottom.transport
+        self._most = _RECORD_SIZE if isinstance(stream, trio.SSLStream) else READ_SIZE
+        bottom: TrioStream = stream
+        while isinstance(bottom, trio.SSLStream):
+            bottom = bottom.transport_stream
         self._socket = bottom.socket
 
     async def send(self, data: bytes) -> None:
@@ -52,7 +62,7 @@ class Connection:
 
     async def receive(self, max_bytes: int = READ_SIZE) -> bytes | bytearray:
         """What has arrived, at most *max_bytes*; empty at the end. :raises trio.BrokenResourceError: reset by peer."""
-        data = await self._stream.receive_some(max_bytes)
+        data = await self._stream.receive_some(min(max_bytes, self._most))
         self.received += len(data)
         self.at_eof = not data
         return data
@@ -97,7 +107,7 @@ class Opener:
         :raises HttpError: with the reason resolve, connect, tls or proxy.
         """
         proxy = self._proxies.select(url)
-        stream: Transport = await _open_tcp(proxy or url, url)
+        stream: TrioStream = await _open_tcp(proxy or url, url)
         with _closing_on_failure(stream):
             if proxy is not None and proxy.scheme == "https":
                 # The proxy is a public host with a public certificate, whatever authority the target needs.
@@ -120,7 +130,7 @@ def basic(url: Url) -> str:
 
 
 @contextlib.contextmanager
-def _closing_on_failure(stream: Transport) -> Iterator[None]:
+def _closing_on_failure(stream: TrioStream) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -160,16 +170,24 @@ def _why(error: OSError) -> str:
     return os.strerror(found.errno) if found.errno else str(found)
 
 
-async def _start_tls(stream: Transport, context: ssl.SSLContext, name: str, url: Url) -> TlsStream:
-    tls = TlsStream(stream, context, name)
+async def _start_tls(
+    stream: TrioStream, context: ssl.SSLContext, name: str, url: Url
+) -> trio.SSLStream[trio.SocketStream]:
+    # trio's type for TLS within TLS is a type of its own; the code is the same.
+    tls: trio.SSLStream[trio.SocketStream] = trio.SSLStream(
+        stream,  # type: ignore[arg-type]
+        context,
+        server_hostname=name,
+        https_compatible=True,
+    )
     try:
-        await tls.handshake()
+        await tls.do_handshake()
     except trio.BrokenResourceError as error:
         raise tls_error(error, name, redact(str(url))) from error
     return tls
 
 
-async def _open_tunnel(stream: Transport, proxy: Url, url: Url) -> None:
+async def _open_tunnel(stream: TrioStream, proxy: Url, url: Url) -> None:
     """Ask *proxy* for a tunnel to *url*'s host and port (RFC 9110 section 9.3.6)."""
     target = f"{url.bracketed_host}:{url.port}"
     conversation = h11.Connection(h11.CLIENT, max_incomplete_event_size=_TUNNEL_ANSWER_LIMIT)
@@ -204,7 +222,7 @@ async def _open_tunnel(stream: Transport, proxy: Url, url: Url) -> None:
     )
 
 
-async def _tunnel_status(conversation: h11.Connection, stream: Transport) -> int:
+async def _tunnel_status(conversation: h11.Connection, stream: TrioStream) -> int:
     received = 0
     while received <= _TUNNEL_ANSWER_LIMIT:
         event = conversation.next_event()

@@ -28,8 +28,7 @@ from asks.request_object import RequestProcessor
 from asks.response_objects import StreamResponse
 
 from torcxd.http.body import body_of, keeps_alive
-from torcxd.http.connection import Connection, Opener
-from torcxd.http.tls import READ_SIZE
+from torcxd.http.connection import READ_SIZE, Connection, Opener
 from torcxd.http.url import Url
 
 # How many interim answers (1xx) one request may get. Real servers send one or two; more than this is an attack.
