@@ -102,7 +102,7 @@ async def _kube_version(ctx: Context, api: KubeClient | None, random: Callable[[
             if error.kind is Kind.CONFIGURATION:
                 raise
             why = str(error)
-            log.warning("The API server does not tell the cluster's version: %s. The installer's is taken.", error)
+            log.warning("The API server does not tell the cluster's version: %s. The node's own is taken.", error)
     # The node's own file is newer than the installer's; before the first bootstrap there is none.
     path = ctx.kubelet_env if ctx.kubelet_env.exists() else ctx.layout.installer / "kubelet.env"
     try:

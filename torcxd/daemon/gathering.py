@@ -36,7 +36,7 @@ async def gather(ctx: Context, effect: Gather, report: Report, *, random: Callab
     recorded = effect.recorded
     if effect.os_update is None:
         target = await find_target(
-            ctx, recorded, random=random, upgrade_os=ctx.settings.upgrade_os, prefetch=True, report=report
+            ctx, effect.known_next_os, random=random, upgrade_os=ctx.settings.upgrade_os, prefetch=True, report=report
         )
     else:
         # A source watches update_engine: what it saw last is what counts.
@@ -80,7 +80,7 @@ async def _foreign_docker(ctx: Context, plan: Plan) -> str:
 
 async def find_target(
     ctx: Context,
-    recorded: Plan | None,
+    known_next_os: str | None,
     *,
     random: Callable[[], float],
     upgrade_os: bool,
@@ -89,7 +89,7 @@ async def find_target(
 ) -> Target:
     """Ask everybody who knows, at the same time.
 
-    :param recorded: the last plan; its next OS version counts where update_engine has forgotten its own.
+    :param known_next_os: the next OS version on record, which counts where update_engine has forgotten its own.
     :param upgrade_os: whether to make update_engine look for an update, and wait for its end.
     :param prefetch: whether to fetch the addons of an announced version meanwhile.
     :param report: told of what is waited for; None for a caller that only looks.
@@ -114,7 +114,7 @@ async def find_target(
         if report is not None:
             nursery.start_soon(_tell, ctx, told, report)
         next_os = await _next_os(
-            ctx, release, recorded, upgrade_os=upgrade_os, prefetcher=prefetcher, on_wait=reasons.send_nowait
+            ctx, known_next_os, upgrade_os=upgrade_os, prefetcher=prefetcher, on_wait=reasons.send_nowait
         )
         await asked.wait()
         nursery.cancel_scope.cancel()
@@ -137,8 +137,7 @@ def _target(ctx: Context, release: OsRelease, update: OsUpdate, cluster: Cluster
 
 async def _next_os(
     ctx: Context,
-    release: OsRelease,
-    recorded: Plan | None,
+    known_next_os: str | None,
     *,
     upgrade_os: bool,
     prefetcher: _Prefetcher | None,
@@ -151,19 +150,13 @@ async def _next_os(
             # update_engine's progress is a fraction; the display counts whole units.
             ctx.progress.advanced(f"OS {status.version or ''}".strip(), round(1000 * status.progress), 1000)
 
-    def remembered() -> str | None:
-        # update_engine forgets the version of a pending update when it restarts; we have it on record.
-        if recorded is not None and recorded.target.current_os == release.version:
-            return recorded.target.next_os
-        return None
-
     async with ctx.system_bus() as bus:
         outcome = await follow_update(
             UpdateEngine(bus),
             attempt=upgrade_os,
             progress_deadline=ctx.settings.update_deadline,
             on_status=changed,
-            resolve_version=remembered,
+            resolve_version=lambda: known_next_os,
             on_wait=on_wait,
         )
     log.info("Next OS version: %s (%s).", outcome.next_version or "none", outcome.note)

@@ -110,14 +110,19 @@ def other_cluster(snapshot: Snapshot, event: Event) -> bool:
     return preferences != target.docker_preferences
 
 
-def known_update(snapshot: Snapshot, seen: OsUpdate) -> OsUpdate:
-    """What was seen, with the version from the record where update_engine has forgotten it (N3).
+def known_next_os(snapshot: Snapshot) -> str | None:
+    """The next OS version on record, for an update_engine that has forgotten its own (N3).
 
     An update is pending until the next boot and no longer: a record of an earlier boot says nothing about this one.
     """
-    if seen.unknown and snapshot.plan is not None and snapshot.planned_in == snapshot.boot_id:
-        return replace(seen, version=snapshot.plan.target.next_os)
-    return seen
+    if snapshot.plan is None or snapshot.planned_in != snapshot.boot_id:
+        return None
+    return snapshot.plan.target.next_os
+
+
+def known_update(snapshot: Snapshot, seen: OsUpdate) -> OsUpdate:
+    """What was seen, with the version from the record where update_engine has forgotten it."""
+    return replace(seen, version=known_next_os(snapshot)) if seen.unknown else seen
 
 
 GUARDS: Mapping[str, Guard] = {

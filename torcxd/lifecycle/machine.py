@@ -54,7 +54,15 @@ from torcxd.lifecycle.events import (
     Waiting,
 )
 from torcxd.lifecycle.facts import OsUpdate, Plan, Running, Target
-from torcxd.lifecycle.guards import GUARDS, MOST_BOOTS, docker_key, known_update, nothing_to_stage, os_key
+from torcxd.lifecycle.guards import (
+    GUARDS,
+    MOST_BOOTS,
+    docker_key,
+    known_next_os,
+    known_update,
+    nothing_to_stage,
+    os_key,
+)
 from torcxd.lifecycle.preparedness import COMPLETE, unprepared
 from torcxd.lifecycle.snapshot import Failure, RebootNote, Snapshot
 
@@ -461,7 +469,7 @@ def _effect(name: str, snapshot: Snapshot) -> Effect:
         if snapshot.verify_boot:
             assert plan is not None
             return VerifyBoot(plan)
-        return Gather(plan)
+        return Gather(plan, known_next_os=known_next_os(snapshot))
     assert plan is not None, f"the state {snapshot.state} is entered with a plan only"
     if name == "reboot":
         note = snapshot.reboot
