@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ async def test_a_lost_source_is_sought_for_ever_with_back_off_and_disturbs_no_ot
             nursery.start_soon(keep_running, "broken", broken, board, lambda: 0.5)
             nursery.start_soon(keep_running, "sound", sound, board, lambda: 0.5)
     assert ticks == 60
-    pauses = [later - earlier for earlier, later in zip(attempts, attempts[1:], strict=False)]  # noqa: RUF007
+    pauses = [later - earlier for earlier, later in pairwise(attempts)]
     assert pauses[:4] == pytest.approx([1, 2, 4, 8])
     assert max(pauses) == pytest.approx(120)
     assert board.sources["broken"].detail == "no bus"
@@ -104,5 +105,5 @@ async def test_the_back_off_starts_over_once_the_source_was_up(
 
     with trio.move_on_after(600):
         await keep_running("flapping", flapping, board, lambda: 0.5)
-    pauses = [later - earlier for earlier, later in zip(attempts, attempts[1:], strict=False)]  # noqa: RUF007
+    pauses = [later - earlier for earlier, later in pairwise(attempts)]
     assert pauses == pytest.approx([1, 2, 4, 8, 1, 2, 4])
