@@ -16,6 +16,7 @@ address is reachable; it can change neither interfaces nor routes.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -45,6 +46,8 @@ POWER_OFF_DEADLINE: Final = 60.0
 
 # Where the host's control groups are: version 2, or version 1 with systemd's own hierarchies.
 _HIERARCHIES: Final = ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified")
+# Numbers each start of a machine in this process.
+_STARTS: Final = itertools.count(1)
 # Run systemd-nspawn with the arguments after the fifth in the control groups "$5", on the overlay of "$1" to "$4".
 _NSPAWN_SCRIPT: Final = (
     OVERLAY_SCRIPT + 'for each in $5; do mkdir -p "$each"; echo $$ >"$each/cgroup.procs"; done\n'
@@ -117,9 +120,7 @@ class Machine:
         self.layers = tuple(layers)
         self.folder = folder
         self.upper = folder / "upper"
-        # A control group of its own: two systemds in one would end each other's processes.
-        self._name = f"e2e-{os.getpid()}"
-        self._cgroups = [Path(each, self._name) for each in _HIERARCHIES if Path(each, "cgroup.procs").exists()]
+        self._cgroups: list[Path] = []
         self._binds: list[str] = []
         self.events: list[Event] = []
         self.boots = 0
@@ -292,14 +293,19 @@ class Machine:
     def _nspawn(self, *arguments: str) -> list[str]:
         lower = ":".join(map(str, self.layers))
         paths = (lower, self.upper, self.folder / "work", self.folder / "root")
+        # A control group of its own for each start: two systemds in one would end each other's processes, and of one
+        # that was used before the kernel may have let go in some hierarchies only: systemd-nspawn gives up there.
+        name = f"e2e-{os.getpid()}-{next(_STARTS)}"
+        groups = [Path(each, name) for each in _HIERARCHIES if Path(each, "cgroup.procs").exists()]
+        self._cgroups += groups
         return [
             *("unshare", "--mount", "--propagation=private", "sh", "-euc", _NSPAWN_SCRIPT, "sh", *map(str, paths)),
-            " ".join(map(str, self._cgroups)),
+            " ".join(map(str, groups)),
             "--quiet",
             # There is no systemd on the host to register with; its own unit is none of the machine's business either.
             "--register=no",
             "--keep-unit",
-            f"--machine={self._name}",
+            f"--machine={name}",
             "--link-journal=no",
             "--resolv-conf=off",
             "--timezone=off",
@@ -320,6 +326,7 @@ class Machine:
             # The kernel may not have let go of the last one yet; an empty group that stays harms nobody.
             with contextlib.suppress(OSError):
                 group.rmdir()
+        self._cgroups = [each for each in self._cgroups if each.exists()]
 
     async def _keep_booting(self, exchange: Path) -> None:
         try:
