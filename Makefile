@@ -15,11 +15,15 @@ PLATFORMS ?= linux/amd64,linux/arm64
 # buildx cannot keep an image for several architectures in the local daemon: give OUTPUT=--push with a registry.
 OUTPUT ?=
 
+# How long the soak test may take, and which parts of it run; all where none is given.
+HOURS ?= 1
+PARTS ?=
+
 # Programs that have to be there, and the Debian packages that bring them. The demo runs a private D-Bus and checks
 # signatures; the tests boot Debian in systemd-nspawn besides.
 DEMO_TOOLS := dbus-daemon:dbus gpg:gnupg gpg-agent:gpg-agent
 TEST_TOOLS := $(DEMO_TOOLS) systemd-nspawn:systemd-container mmdebstrap:mmdebstrap journalctl:systemd \
-    gpgv:gpgv openssl:openssl curl:curl groff:groff-base zsh:zsh
+    gpgv:gpgv openssl:openssl curl:curl groff:groff-base zsh:zsh strace:strace
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -50,8 +54,8 @@ bench: packages-test $(VENV)/.development ## measure, each figure beside its pee
 	@$(BIN)/python -m tests.bench
 
 .PHONY: soak
-soak: packages-test $(VENV)/.development ## run the daemon for some minutes, and see that its memory is flat
-	@$(BIN)/python -m tests.soak
+soak: packages-test $(VENV)/.development ## every long test, an hour of them: HOURS=8, PARTS="syscalls power"
+	@$(BIN)/python -m tests.soak --hours $(HOURS) $(PARTS)
 
 .PHONY: diagrams
 diagrams: $(VENV)/.development ## draw the states anew, in states/ and README.md

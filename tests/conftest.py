@@ -1,4 +1,4 @@
-"""What all tests share: which statements of the specification they prove."""
+"""What all tests share: which statements of the specification they prove, and what they explored."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.explored import Explored
+
+_EXPLORED = pytest.StashKey[Explored]()
 # The numbered statements that a complete torcxd proves, one id a line with its text.
 STATEMENTS = Path(__file__).with_name("statements.txt")
 
@@ -46,6 +49,24 @@ def _print_coverage(known: dict[str, str], items: list[pytest.Item]) -> None:
         print(f"{'yes' if count else 'NO ':3} {each:4} {count:3} tests  {text}")
     covered = sum(1 for found in tests.values() if found)
     print(f"{covered} of {len(known)} statements have a test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_EXPLORED] = Explored()
+
+
+@pytest.fixture
+def explored(request: pytest.FixtureRequest) -> Explored:
+    """Where a test counts what it explored."""
+    return request.config.stash[_EXPLORED]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    lines = config.stash[_EXPLORED].lines()
+    if lines:
+        terminalreporter.section("explored")
+        for each in lines:
+            terminalreporter.write_line(each)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -1,111 +1,74 @@
-"""``python -m tests.soak``: the real daemon for some minutes of real time, with something happening all along.
+"""``python -m tests.soak [PART …]``: the long tests, for as long as one cares to wait.
 
-Prints what it takes, every so often, and ends with 1 where its memory has grown.
+Each part is a module in here with ``NAME``, ``HELP``, ``SHARE`` and ``run(budget, explored)``: it explores until it is
+through or the budget of seconds is used up, counts what it explored, and returns the violations that it found, each one
+line that names what repeats it. Ends with 1 where there are any.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
+import pkgutil
 import sys
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
-from statistics import median
-from typing import Final
+import time
+from typing import Protocol, cast
 
-import trio
-
-from tests.bench.serving import memory, serving, until_state
+import tests.soak
 from tests.e2e.tree import PROJECT
-from tests.integration.daemon.bench import Service
-from torcxd.sandbox.update_engine import Step
-
-# What the memory of the last third of the run may be above that of the middle third. The first is for warming up: trio
-# keeps up to a thousand deadlines that are over, urllib its last URLs, and the allocator what it once needed.
-_GROWTH: Final = 1.02
+from tests.explored import Explored
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The daemon at one moment; memory in megabytes."""
+class Part(Protocol):
+    """A module of this package that tests something for long."""
 
-    rss: float
-    pss: float
-    descriptors: int
-    threads: int
-    history: int
+    NAME: str
+    HELP: str
+    # How many seconds of an hour it gets where all run.
+    SHARE: float
 
-
-def take(node: Service, pid: int) -> Sample:
-    """What the kernel and the disk say now."""
-    rss, pss = memory(pid)
-    count = {each: len(list(Path(f"/proc/{pid}/{each}").iterdir())) for each in ("fd", "task")}
-    return Sample(rss, pss, count["fd"], count["task"], node.box.node.layout.history_file.stat().st_size)
+    @staticmethod
+    def run(budget: float, explored: Explored) -> list[str]:
+        """Explore for *budget* seconds at most; returns what is violated."""
 
 
-async def disturb(node: Service) -> None:
-    """One round: an update comes, the operator asks and is answered, the update goes; peers are lost and come back."""
-    await node.announce()
-    await until_state(node, "staged")
-    await node.install()
-    await until_state(node, "reboot-pending")
-    node.ask()
-    await node.until_answered()
-    node.withdraw()
-    node.box.api.watches.end_all()
-    node.box.api.store.compact()
-    # What update_engine shows is what it was told; that nothing waits for the reboot any more, it has to be told, too.
-    node.box.node.pending = None
-    await node.box.update_engine.show(Step("IDLE"))
-    await until_state(node, "done")
-    await node.box.restart(node.box.update_engine)
-    await node.box.update_engine.show(Step("IDLE"))
-
-
-async def soak(directory: Path, seconds: float, samples: int) -> list[Sample]:
-    """Run the daemon for so long; *samples* are taken on the way."""
-    taken: list[Sample] = []
-    rounds = 0
-    async with serving(directory) as (node, pid), trio.open_nursery() as nursery:
-
-        async def keep_disturbing() -> None:
-            nonlocal rounds
-            while True:
-                await disturb(node)
-                rounds += 1
-
-        nursery.start_soon(keep_disturbing)
-        print("  time   rounds      RSS      PSS  fds  threads  history", flush=True)
-        for number in range(1, samples + 1):
-            await trio.sleep(seconds / samples)
-            taken.append(sample := take(node, pid))
-            print(
-                f"{number * seconds / samples:5.0f} s {rounds:7} {sample.rss:5.1f} MB {sample.pss:5.1f} MB "
-                f"{sample.descriptors:4} {sample.threads:8} {sample.history / 1000:5.0f} kB",
-                flush=True,
-            )
-        nursery.cancel_scope.cancel()
-    return taken
+def parts() -> dict[str, Part]:
+    """All parts, by name: the quick ones first, so that what is wrong is seen early."""
+    names = [each.name for each in pkgutil.iter_modules(tests.soak.__path__) if each.name != "__main__"]
+    modules = [cast("Part", importlib.import_module(f"tests.soak.{each}")) for each in names]
+    return {each.NAME: each for each in sorted(modules, key=lambda part: part.SHARE)}
 
 
 def main() -> int:
     """The program."""
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=8, help="how long it runs (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=15, help="how often it is looked at (default: %(default)s)")
+    known = parts()
+    told = "\n".join(f"  {name:12} {part.HELP}" for name, part in known.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.soak",
+        description="Run the long tests.",
+        epilog=f"parts:\n{told}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help="what to run (default: all)")
+    parser.add_argument("--hours", type=float, default=1, help="how long all of it may take (default: %(default)g)")
     options = parser.parse_args()
+    unknown = set(options.parts) - set(known)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     os.chdir(PROJECT)
-    with tempfile.TemporaryDirectory(prefix="soak.") as directory:
-        taken = trio.run(soak, Path(directory) / "node", 60 * options.minutes, options.samples)
-    third = len(taken) // 3
-    first, middle, last = taken[:third], taken[third : 2 * third], taken[2 * third :]
-    before, after = (median(each.rss for each in part) for part in (middle, last))
-    opened, open_now = (median(each.descriptors for each in part) for part in (first, last))
-    # A round has some open for a moment; what is left open each time is hundreds in the end.
-    steady = after <= before * _GROWTH and open_now <= opened + 5
-    print(f"memory {before:.1f} MB, then {after:.1f} MB: {'steady' if steady else 'IT GROWS'}")
-    return 0 if steady else 1
+    chosen = [known[each] for each in options.parts or known]
+    scale = 3600 * options.hours / sum(each.SHARE for each in chosen)
+    violations: list[str] = []
+    for part in chosen:
+        print(f"== {part.NAME}: {part.HELP}", flush=True)
+        explored, started = Explored(), time.monotonic()
+        found = part.run(part.SHARE * scale, explored)
+        for line in (*explored.lines(), *(f"VIOLATION {each}" for each in found)):
+            print(line, flush=True)
+        print(f"{part.NAME}: {len(found)} violations in {time.monotonic() - started:.0f} s", flush=True)
+        violations += found
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":
