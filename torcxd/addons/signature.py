@@ -83,6 +83,20 @@ class Verifier:
         self._home = home
         self._imported: _Home | None = None
 
+    async def prepare(self) -> None:
+        """Import the keyring, so that a wrong one is found before anything is there to be verified.
+
+        Cancellation is as with :meth:`verify`.
+
+        :raises ConfigurationError: the keyring is missing or holds no public key, or gpg is not installed.
+        """
+        await trio.to_thread.run_sync(self._prepare, abandon_on_cancel=True)
+
+    def _prepare(self) -> None:
+        private_directory(self._home)
+        with locked(self._home):
+            self._import()
+
     async def verify(self, data: bytes, signature: bytes, where: str) -> str:
         """Check that *signature* is one of trusted keys on *data*.
 

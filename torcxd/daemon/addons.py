@@ -96,6 +96,16 @@ async def resolve_plan(ctx: Context, http: HttpClient, plan: Plan, *, leave_trac
     return resolve(plan, manifests)
 
 
+async def check_keyring(ctx: Context) -> None:
+    """Find out now whether the manifests that come later can be verified at all.
+
+    :raises ConfigurationError: the keyring is missing or holds no public key, or gpg is not installed.
+    """
+    if not ctx.settings.no_verify_signatures:
+        with _keyring_home(ctx, leave_traces=True) as home:
+            await Verifier(ctx.path(ctx.settings.keyring), home).prepare()
+
+
 @contextmanager
 def _keyring_home(ctx: Context, *, leave_traces: bool) -> Iterator[Path]:
     """Where gpg keeps its imported keys: the state directory, or for now only where that cannot be written."""

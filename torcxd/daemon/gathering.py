@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import trio
 
-from torcxd.daemon.addons import download, resolve_plan
+from torcxd.daemon.addons import check_keyring, download, resolve_plan
 from torcxd.daemon.cluster import Cluster, ask_cluster
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
@@ -107,6 +107,8 @@ async def find_target(
                 prefetcher.cluster_known(cluster[0])
 
         if prefetcher is not None:
+            # An OS update takes long, and without a usable keyring it would be for nothing.
+            nursery.start_soon(check_keyring, ctx)
             nursery.start_soon(prefetcher.run)
         nursery.start_soon(ask)
         # The reasons to wait come from synchronous callbacks; there are a handful of them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -220,6 +221,14 @@ async def test_an_unusable_keyring_is_a_wrong_configuration(bench: OpenBench, co
         node.path("/etc/torcxd/pubring.gpg").unlink()
         if content is not None:
             node.box.node.write("/etc/torcxd/pubring.gpg", content)
+        await assert_ends(node, EX_CONFIG, "/etc/torcxd/pubring.gpg", "--keyring")
+
+
+@pytest.mark.accepts("A6")
+async def test_an_unusable_keyring_is_found_before_a_long_os_update(bench: OpenBench) -> None:
+    # The update is far from its end when the test is.
+    async with bench(replace(UPDATING, update_seconds=3600)) as node:
+        node.box.node.write("/etc/torcxd/pubring.gpg", b"not a key")
         await assert_ends(node, EX_CONFIG, "/etc/torcxd/pubring.gpg", "--keyring")
 
 
