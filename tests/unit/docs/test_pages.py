@@ -13,7 +13,7 @@ from tools.manual import commands
 from torcxd import errors
 from torcxd.charts import load_chart
 from torcxd.cli.parser import build
-from torcxd.lifecycle import machine
+from torcxd.lifecycle import memory
 from torcxd.settings import BY_NAME
 
 OPERATION = PROJECT / "docs/operations.md"
@@ -95,7 +95,7 @@ def test_each_exit_code_is_explained_in_the_page_and_in_the_manual() -> None:
 
 
 def test_the_section_that_a_message_refers_to_is_there() -> None:
-    source = inspect.getsource(machine)
+    source = inspect.getsource(memory)
     page, section = re.findall(r"(docs/[\w.-]+), '([^']+)'", source)[0]
     assert section.lower() in [each.lower() for each in headings(PROJECT / page)]
 
