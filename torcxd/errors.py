@@ -39,10 +39,13 @@ class TorcxdError(Exception):
     :param message: one sentence: what was tried and what happened, naming the file, URL or bus name.
     :param hint: one sentence: what the operator can do about it. Empty when there is nothing to add.
     :param exit_code: the sysexits(3) code of a process that ends because of this error.
+
+    :ivar retry_after: seconds for which whoever refused wants to be left alone, None when it did not say.
     """
 
     kind: Kind = Kind.PERMANENT
     exit_code: int = EX_UNAVAILABLE
+    retry_after: float | None = None
 
     def __init__(self, message: str, *, hint: str = "", exit_code: int | None = None) -> None:
         super().__init__(message)

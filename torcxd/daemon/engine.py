@@ -87,7 +87,7 @@ class Engine:
                 if end is not None:
                     nursery.cancel_scope.cancel()
                     return end
-                if step.effects:
+                if step.effects or step.move is not None:
                     await self._stop_effects()
                     self._start_effects(nursery, step.effects)
                 event, handled = await self._next_event()
@@ -136,7 +136,8 @@ class Engine:
 
     async def _run_effect(self, effect: Effect) -> None:
         if isinstance(effect, RetryAt):
-            await trio.sleep(max(0.0, effect.when - self._clock.now()))
+            # The clock may have been set back since: a node whose clock was wrong at boot must not wait for years.
+            await trio.sleep(min(max(0.0, effect.when - self._clock.now()), retry.LONGEST))
             await self.report(RetryDue(self._clock.now()))
             return
         try:
@@ -151,6 +152,7 @@ class Engine:
                     kind=error.kind,
                     exit_code=error.exit_code,
                     jitter=self._random(),
+                    retry_after=error.retry_after,
                 )
             )
 

@@ -24,7 +24,6 @@ from typing import Final, Generic, Protocol, TypeVar
 import trio
 
 from torcxd.errors import TorcxdError, TransientError
-from torcxd.http import HttpError
 from torcxd.kube.watch import Change, Expired, Listing, WatchEvent
 from torcxd.lifecycle import retry
 
@@ -140,7 +139,7 @@ class _Reflector(Generic[T]):
                     self.attempt = 0
             except TorcxdError as error:
                 self.on_health(False, f"{self.source.what}: {error}")
-                wait = error.retry_after or 0.0 if isinstance(error, HttpError) else 0.0
+                wait = error.retry_after or 0.0
             self.attempt = 1 if self._was_steady(begun) else self.attempt + 1
             # Even where every watch fails the object is listed, every two minutes in the end.
             await self.pause(max(retry.delay(self.attempt, self.random()), min(wait, retry.LONGEST_DELAY)))

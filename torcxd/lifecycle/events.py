@@ -160,6 +160,7 @@ class Failed(Event):
     """The state's effect failed.
 
     :param jitter: a random number in [0, 1) that spreads the retries of many nodes.
+    :param retry_after: the seconds that a server asked to be left alone for, None when it did not.
     """
 
     message: str
@@ -167,6 +168,7 @@ class Failed(Event):
     kind: Kind
     exit_code: int
     jitter: float
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

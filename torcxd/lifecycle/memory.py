@@ -205,7 +205,7 @@ def _remember_failure(snapshot: Snapshot, event: Failed) -> Snapshot:
     return replace(
         snapshot,
         failure=failure,
-        next_try=event.at + retry.delay(attempts, event.jitter),
+        next_try=event.at + retry.delay(attempts, event.jitter, event.retry_after),
         waiting_for="",
         waiting_until=None,
         reboot=reboot,

@@ -14,11 +14,13 @@ from torcxd.charts import load_chart
 from torcxd.daemon.engine import Engine, Report
 from torcxd.daemon.statefile import StateFile, read_history
 from torcxd.errors import EX_SOFTWARE, PermanentError, TransientError
+from torcxd.lifecycle import retry
 from torcxd.lifecycle.effects import Compare, Effect, End, Fetch, Gather, Place, Publish, Reboot, VerifyBoot
 from torcxd.lifecycle.events import (
     BootVerified,
     Compared,
     Event,
+    Failed,
     Fetched,
     Gathered,
     Placed,
@@ -148,6 +150,58 @@ async def test_a_transient_failure_is_retried_after_the_back_off(
     failures = [step.snapshot.failure for step, _ in recorder.steps if step.snapshot.next_try is not None]
     assert [each.attempts for each in failures if each] == [1, 2, 3]
     assert all(each and each.message == "no route to host" and each.hint == "wait" for each in failures)
+
+
+async def test_a_server_that_asks_for_a_longer_wait_gets_it(tmp_path: Path, autojump_clock: trio.abc.Clock) -> None:
+    attempts: list[float] = []
+
+    async def busy(effect: Effect, report: Report) -> None:
+        if isinstance(effect, Fetch):
+            attempts.append(trio.current_time())
+            if len(attempts) == 1:
+                error = TransientError("the server answered with status 503")
+                error.retry_after = 300.0
+                raise error
+        await smoothly(effect, report)
+
+    assert await engine(tmp_path, busy)[0].run() == End(0)
+    # Never earlier than asked; half of the jitter's width later.
+    assert [later - earlier for earlier, later in pairwise(attempts)] == pytest.approx([330])
+
+
+async def test_a_clock_that_is_set_back_does_not_delay_the_next_attempt_for_years(
+    tmp_path: Path, autojump_clock: trio.abc.Clock
+) -> None:
+    clock = VirtualClock()
+    attempts: list[float] = []
+
+    class SetBack:
+        def now(self) -> float:
+            return clock.now() - (365 * 86400 if attempts else 0)
+
+    class SettingBack:
+        """The failure is told of before the clock is set, the waiting begins after it."""
+
+        def stepped(self, step: Step, event: Event) -> None:
+            if isinstance(event, Failed):
+                attempts.append(trio.current_time())
+
+    async def flaky(effect: Effect, report: Report) -> None:
+        if isinstance(effect, Fetch) and not attempts:
+            raise TransientError("no route to host")
+        await smoothly(effect, report)
+
+    built = Engine(
+        Lifecycle(load_chart(), BOOTSTRAP),
+        StateFile(Layout(tmp_path)),
+        flaky,
+        boot_id="boot-1",
+        clock=SetBack(),
+        random=lambda: 0.5,
+        observer=SettingBack(),
+    )
+    assert await built.run() == End(0)
+    assert trio.current_time() - attempts[0] == pytest.approx(retry.LONGEST)
 
 
 async def test_an_endless_transient_failure_ends_after_the_allowed_time(
