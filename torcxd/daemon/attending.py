@@ -1,4 +1,4 @@
-"""The effects of a process that serves the update operator: answer, withhold, and let kubelet follow the cluster."""
+"""The effect of a process that serves the update operator: answer, and let kubelet follow the cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torcxd.dbus.systemd1 import Systemd1
 from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.host import docker_cleanup, files
 from torcxd.host.env_file import installer_kube_version, kubelet_env, read_env_file, render
-from torcxd.lifecycle.effects import Attend, Withhold
+from torcxd.lifecycle.effects import Attend
 from torcxd.lifecycle.events import Attended, Drifted, HookAnswered, OsUpdateSeen
 from torcxd.lifecycle.facts import Plan
 from torcxd.lifecycle.versions import KubeVersion
@@ -67,11 +67,6 @@ async def _still_true(ctx: Context, bus: Bus, plan: Plan, report: Report) -> boo
         return True
     await report(OsUpdateSeen(ctx.clock.now(), seen))
     return False
-
-
-async def withhold(ctx: Context, effect: Withhold) -> None:
-    """Tell the operator why it has to wait."""
-    await OperatorDesk(ctx).withhold(effect.reason)
 
 
 async def follow_cluster(ctx: Context, plan: Plan) -> None:

@@ -10,10 +10,11 @@ import logging
 
 from torcxd import messages
 from torcxd.errors import EX_OK
-from torcxd.lifecycle.effects import Effect, End, Withhold
+from torcxd.lifecycle.effects import Effect, End
 from torcxd.lifecycle.events import BootVerified, Event, Failed, HookAnswered, Published, RebootRequested
 from torcxd.lifecycle.facts import Plan
 from torcxd.lifecycle.machine import Step
+from torcxd.lifecycle.preparedness import withholding
 from torcxd.lifecycle.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,8 @@ class JournalObserver:
     """An observer of the engine."""
 
     def __init__(self) -> None:
-        self._withheld = ""
+        # The reasons that the operator's present question met; it may meet one again.
+        self._withheld: set[str] = set()
 
     def stepped(self, step: Step, event: Event) -> None:
         _tell_of_event(step.snapshot, event)
@@ -50,13 +52,14 @@ class JournalObserver:
         self._tell_of_withholding(step)
 
     def _tell_of_withholding(self, step: Step) -> None:
-        """Once for each reason: the effect is named again at every step for as long as the operator waits."""
-        reason = next((each.reason for each in step.effects if isinstance(each, Withhold)), "")
-        if reason and reason != self._withheld:
+        """Once for each reason, for as long as the operator waits."""
+        reason = withholding(step.snapshot)
+        if not reason:
+            self._withheld.clear()
+        elif reason not in self._withheld:
             fields: Fields = {"TORCXD_REASON": reason, **_target(step.snapshot.plan)}
             log.warning("The update operator has to wait: %s.", reason, extra=messages.HOOK_WITHHELD.extra(fields))
-        if step.effects:
-            self._withheld = reason
+            self._withheld.add(reason)
 
 
 def _tell_of_event(snapshot: Snapshot, event: Event) -> None:

@@ -1,7 +1,9 @@
 """The update operator's pre-reboot check: answered on the own Node, or withheld with a reason (A26 to A28).
 
 The operator asks by the label ``before-reboot=true`` and waits for an annotation. It may withdraw the question at any
-time, so the answer is patched on the condition that it is still asked for.
+time, so whatever is written is written on the condition that all it rests on is as it was seen: the question, the
+answer and the reason. A patch that was cut off, and which the API server takes only later, then changes nothing any
+more that was decided since.
 """
 
 from __future__ import annotations
@@ -84,7 +86,7 @@ class OperatorDesk:
                     return
                 annotation = self.annotation(names)
                 changes = {annotation: TRUE, annotation + _REASON_SUFFIX: None}
-                if await self._patch(client, node, changes, asked_by=names, last=not left):
+                if await self._patch(client, node, changes, names, last=not left) is not None:
                     log.info("Told the update operator that this node is prepared (%s=true).", annotation)
                     # Side by side: the operator goes on at once, and may thereby end what answers it.
                     async with trio.open_nursery() as nursery:
@@ -94,45 +96,67 @@ class OperatorDesk:
                         nursery.start_soon(answered)
                     return
 
-    async def withhold(self, reason: str) -> None:
-        """Put the reason on the node, and take back an answer that was given too early. Told once for each reason.
+    def notice_due(self, node: Node, reason: str) -> Mapping[str, str | None]:
+        """What is to be changed in *node*'s annotations for them to say that *reason* is why the operator waits.
 
-        Failing to do so is logged only: without an answer the operator waits anyway.
+        An answer that was given too early is taken back; a reason that outlived its question goes. Nothing is changed
+        where the operator asks and there is no reason to wait: that is for the answer.
         """
-        try:
-            async with self._client() as client:
-                for left in reversed(range(_ATTEMPTS)):
-                    node = await get_node(client, self.node_name)
-                    names = self.names(node)
-                    if names is None or not names.asks(node):
-                        return
-                    annotation = self.annotation(names)
-                    told = node.annotations.get(annotation + _REASON_SUFFIX) == reason
-                    if told and annotation not in node.annotations:
-                        return
-                    changes = {annotation: None, annotation + _REASON_SUFFIX: reason}
-                    if await self._patch(client, node, changes, asked_by=names, last=not left):
-                        break
-                log.info("Told the update operator on the node %s why it has to wait.", self.node_name)
-                if not told:
+        names = self.names(node)
+        if names is None or not self._ctx.settings.node_annotation:
+            # There is nobody to be told, or it was not said where.
+            return {}
+        annotation = self.annotation(names)
+        wanted: dict[str, str | None] = {}
+        if not names.asks(node):
+            wanted = {annotation + _REASON_SUFFIX: None}
+        elif reason:
+            wanted = {annotation: None, annotation + _REASON_SUFFIX: reason}
+        return {name: value for name, value in wanted.items() if node.annotations.get(name) != value}
+
+    async def keep_notice(self, reason: str) -> Node:
+        """Make the node say why the operator waits, and an event of each reason that is new to it.
+
+        :param reason: one clause for people; empty where it need not wait.
+        :returns: the node as it was seen last.
+        :raises TorcxdError: when the API server does not take it.
+        """
+        async with self._client() as client:
+            for left in reversed(range(_ATTEMPTS)):
+                node = await get_node(client, self.node_name)
+                names, changes = self.names(node), self.notice_due(node, reason)
+                if names is None or not changes:
+                    break
+                patched = await self._patch(client, node, changes, names, last=not left)
+                if patched is None:
+                    continue
+                if reason in changes.values():
+                    log.info("Told the update operator on the node %s why it has to wait.", self.node_name)
                     await self._tell(client, node, EVENT_WITHHELD, reason, EventType.WARNING)
-        except TorcxdError as error:
-            log.warning("The update operator has to wait (%s), and could not be told why: %s.", reason, error)
+                return patched
+            return node
 
     async def _patch(
-        self, client: KubeClient, node: Node, changes: Mapping[str, str | None], *, asked_by: OperatorNames, last: bool
-    ) -> bool:
-        """Change annotations while the question stands; False where the node has changed meanwhile.
+        self, client: KubeClient, node: Node, changes: Mapping[str, str | None], names: OperatorNames, *, last: bool
+    ) -> Node | None:
+        """Change annotations while everything is as it was when that was decided; None where it is not any more.
 
         :param last: then that is raised.
         """
+        answer = self.annotation(names)
+        rests_on = (answer, answer + _REASON_SUFFIX, names.reboot_paused)
         try:
-            await patch_annotations(client, node, changes, expect_labels={asked_by.before_reboot: TRUE})
+            return await patch_annotations(
+                client,
+                node,
+                changes,
+                expect_labels={names.before_reboot: node.labels.get(names.before_reboot)},
+                expect_annotations={each: node.annotations.get(each) for each in rests_on},
+            )
         except PreconditionFailed:
             if last:
                 raise
-            return False
-        return True
+            return None
 
     async def _tell(self, client: KubeClient, node: Node, reason: str, message: str, type_: EventType) -> None:
         # Told also where the operator is satisfied, or has withdrawn its question, already.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torcxd.daemon.addons import fetch, place
-from torcxd.daemon.attending import attend, withhold
+from torcxd.daemon.attending import attend
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Perform, Report
 from torcxd.daemon.finishing import compare, publish, reboot
@@ -20,7 +20,6 @@ from torcxd.lifecycle.effects import (
     Publish,
     Reboot,
     VerifyBoot,
-    Withhold,
 )
 
 
@@ -45,8 +44,6 @@ def performer(ctx: Context, random: Callable[[], float]) -> Perform:
                 await publish(ctx, effect, report)
             case Attend():
                 await attend(ctx, effect, report)
-            case Withhold():
-                await withhold(ctx, effect)
             case _:
                 raise AssertionError(f"{effect} is for the engine itself")
 

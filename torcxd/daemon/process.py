@@ -15,7 +15,9 @@ from torcxd.daemon.engine import Engine, Observer
 from torcxd.daemon.inhibitor import InhibitionGuard
 from torcxd.daemon.journal_observer import JournalObserver
 from torcxd.daemon.narrator import Narrator
+from torcxd.daemon.notice import NoticeKeeper
 from torcxd.daemon.observers import Observers
+from torcxd.daemon.operator import OperatorDesk
 from torcxd.daemon.perform import performer
 from torcxd.daemon.statefile import StateFile
 from torcxd.daemon.watchdog import watch
@@ -113,7 +115,8 @@ async def attend_node(
     health = HealthBoard(ctx.layout.sources_file, ctx.clock)
     guard = InhibitionGuard(lambda: open_bus(enable_fds=True), limit=ctx.settings.inhibit_for, random=random)
     shown = BusObject(random)
-    told: list[Observer] = [Narrator(ctx), JournalObserver(), ManagerObserver(manager), *observers]
+    notice = NoticeKeeper(OperatorDesk(ctx), random)
+    told: list[Observer] = [Narrator(ctx), JournalObserver(), ManagerObserver(manager), notice, *observers]
     if as_daemon:
         told += [guard, shown]
     exporters: list[Exporter] = []
@@ -128,9 +131,10 @@ async def attend_node(
         random=random,
         observer=Observers(*told),
     )
-    sources = Watch(ctx, engine.report, health, random)
+    sources = Watch(ctx, engine.report, health, random, saw_node=notice.saw)
     async with trio.open_nursery() as nursery:
         for name, source in (sources.daemon_sources() if as_daemon else sources.hook_sources()).items():
+        nursery.start_soon(notice.run)
             nursery.start_soon(keep_running, name, source, health, random)
         if as_daemon:
             nursery.start_soon(guard.run)

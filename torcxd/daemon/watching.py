@@ -14,6 +14,7 @@ from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.errors import TorcxdError, TransientError
 from torcxd.kube.client import KubeClient
 from torcxd.kube.mappings import parse_mappings
+from torcxd.kube.nodes import Node
 from torcxd.kube.reflector import SourceHealth, follow
 from torcxd.kube.watch import watched_config_map, watched_node
 from torcxd.lifecycle.events import ClusterChanged, HookAsked, OsUpdateLost, OsUpdateSeen
@@ -34,10 +35,22 @@ def _mappings(data: Mapping[str, str] | None) -> Mappings | None:
 
 
 class Watch:
-    """The sources of one process, each to be kept running by :func:`torcxd.sources.supervisor.keep_running`."""
+    """The sources of one process, each to be kept running by :func:`torcxd.sources.supervisor.keep_running`.
 
-    def __init__(self, ctx: Context, report: Report, health: HealthBoard, random: Callable[[], float]) -> None:
+    :param saw_node: called with the own node at each change; None for one that is gone.
+    """
+
+    def __init__(
+        self,
+        ctx: Context,
+        report: Report,
+        health: HealthBoard,
+        random: Callable[[], float],
+        *,
+        saw_node: Callable[[Node | None], None],
+    ) -> None:
         self._ctx = ctx
+        self._saw_node = saw_node
         self._report = report
         self._health = health
         self._random = random
@@ -74,6 +87,7 @@ class Watch:
             source = watched_node(self._needed(client), desk.node_name)
             async with follow(source, self._listener("node"), random=self._random) as nodes:
                 async for node in nodes:
+                    self._saw_node(node)
                     seen = desk.read(node)
                     if seen != last:
                         last = seen

@@ -20,7 +20,6 @@ from torcxd.lifecycle.effects import (
     Reboot,
     RetryAt,
     VerifyBoot,
-    Withhold,
 )
 from torcxd.lifecycle.events import (
     Compared,
@@ -76,11 +75,11 @@ def on_stay(name: str, snapshot: Snapshot, event: Event, policy: Policy) -> tupl
         case Compared() if policy.ends_on_permanent and failure:
             return (End(EX_TEMPFAIL, failure.message, failure.hint),)
         case Failed() | Compared() if snapshot.next_try is not None:
-            return (RetryAt(snapshot.next_try), *_withheld(snapshot))
+            return (RetryAt(snapshot.next_try),)
         case Compared() if policy.attends and snapshot.plan is not None:
             # The profile is pinned already: a boot before the OS update is installed changes Docker, too.
             clean_docker = changes_docker(snapshot, snapshot.plan)
-            return (Attend(snapshot.plan, answer=False, clean_docker=clean_docker), *_withheld(snapshot))
+            return (Attend(snapshot.plan, answer=False, clean_docker=clean_docker),)
         case RetryDue():
             return on_entry(name, snapshot, policy)
         case HookAnswered() if policy.ends_when_answered:
@@ -88,18 +87,15 @@ def on_stay(name: str, snapshot: Snapshot, event: Event, policy: Policy) -> tupl
         case HookAsked(asked=True, answered=True) if not unprepared(snapshot):
             # The answer may be seen on the node before the effect that gave it has come to report it.
             return (End(EX_OK),) if policy.ends_when_answered else ()
-        case OsUpdateSeen() | OsUpdateLost() | HookAsked() if snapshot.next_try is not None:
-            return (RetryAt(snapshot.next_try), *_withheld(snapshot))
-        case OsUpdateSeen() if snapshot.state in COMPLETE:
-            return on_entry(name, snapshot, policy)
-        case HookAsked() | OsUpdateLost() if snapshot.state in COMPLETE or not at_work(snapshot):
+        case OsUpdateSeen() | OsUpdateLost() | HookAsked() if snapshot.state in COMPLETE and snapshot.next_try is None:
+            # What is served depends on them: whether to answer, and whether that is safe.
             return on_entry(name, snapshot, policy)
         case _:
             return ()
 
 
 def at_work(snapshot: Snapshot) -> bool:
-    """Whether the state's effect is at work and must not be started over. Gathering without facts only waits."""
+    """Whether there is something to do: gathering without word of update_engine only waits for it."""
     return snapshot.state != "gathering" or (snapshot.os_update is not None and not snapshot.os_update.unknown)
 
 
@@ -119,27 +115,18 @@ def _is_final(event: Failed, snapshot: Snapshot, policy: Policy) -> bool:
     return allowed is not None and failure is not None and event.at - failure.first_at >= allowed
 
 
-def _withheld(snapshot: Snapshot) -> tuple[Effect, ...]:
-    """Tell the operator why it has to wait, if it does."""
-    reason = unprepared(snapshot)
-    return (Withhold(reason),) if snapshot.hook_asked and reason else ()
-
-
 def _attending(name: str, snapshot: Snapshot) -> tuple[Effect, ...]:
     """A state's effects in a process that serves the update operator."""
     plan = snapshot.plan
     if name == "gather" and not snapshot.verify_boot:
-        if not at_work(snapshot):
-            # Without knowing what boots next there is nothing to do but to wait for the source that will tell.
-            return _withheld(snapshot)
-        return (Gather(plan, snapshot.os_update), *_withheld(snapshot))
+        # Without knowing what boots next there is nothing to do but to wait for the source that will tell.
+        return (Gather(plan, snapshot.os_update),) if at_work(snapshot) else ()
     if name in ("reboot", "publish"):
         assert plan is not None
-        reason = unprepared(snapshot)
-        answer = snapshot.hook_asked and not snapshot.hook_answered and not reason
+        answer = snapshot.hook_asked and not snapshot.hook_answered and not unprepared(snapshot)
         clean_docker = name == "reboot" and snapshot.reboot is not None and snapshot.reboot.clean_docker
-        return (Attend(plan, answer, clean_docker), *_withheld(snapshot))
-    return (_effect(name, snapshot), *_withheld(snapshot))
+        return (Attend(plan, answer, clean_docker),)
+    return (_effect(name, snapshot),)
 
 
 def _effect(name: str, snapshot: Snapshot) -> Effect:

@@ -84,16 +84,6 @@ class Attend:
 
 
 @dataclass(frozen=True, slots=True)
-class Withhold:
-    """The update operator waits, and the node is not prepared: tell it why.
-
-    :param reason: one clause for people.
-    """
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class RetryAt:
     """Wait; report ``RetryDue``.
 

@@ -47,7 +47,8 @@ class Step:
     """The answer to an event.
 
     :param move: the transition, None when the machine stayed where it was.
-    :param effects: what to run now, in place of what runs; empty leaves that alone.
+    :param effects: what to run now, in place of what runs. Where there are none, what runs goes on, unless a transition
+        was taken: no effect outlives its state.
     """
 
     snapshot: Snapshot

@@ -32,6 +32,14 @@ def unprepared(snapshot: Snapshot) -> str:
     return ""
 
 
+def withholding(snapshot: Snapshot) -> str:
+    """Why the update operator, which asks for its check, has to wait, in one clause.
+
+    Empty when it does not ask, or need not wait (A28).
+    """
+    return unprepared(snapshot) if snapshot.hook_asked else ""
+
+
 def inhibition(snapshot: Snapshot) -> str:
     """Why a reboot must be held up, in one clause; empty when it need not be (N1).
 

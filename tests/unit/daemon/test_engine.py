@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,13 +24,14 @@ from torcxd.lifecycle.events import (
     Failed,
     Fetched,
     Gathered,
+    OsUpdateSeen,
     Placed,
     Published,
     RebootRequested,
     Resolved,
     Waiting,
 )
-from torcxd.lifecycle.facts import Plan, Running, Target
+from torcxd.lifecycle.facts import OsUpdate, Plan, Running, Target
 from torcxd.lifecycle.machine import Lifecycle, Policy, Step
 from torcxd.paths import Layout
 
@@ -62,11 +64,15 @@ class Recorder:
 
 
 def engine(
-    tmp_path: Path, perform: Callable[[Effect, Report], Awaitable[None]], *, boot_id: str = "boot-1"
+    tmp_path: Path,
+    perform: Callable[[Effect, Report], Awaitable[None]],
+    *,
+    boot_id: str = "boot-1",
+    policy: Policy = BOOTSTRAP,
 ) -> tuple[Engine, Recorder]:
     state = StateFile(Layout(tmp_path))
     recorder = Recorder(state)
-    lifecycle = Lifecycle(load_chart(), BOOTSTRAP)
+    lifecycle = Lifecycle(load_chart(), policy)
     built = Engine(
         lifecycle, state, perform, boot_id=boot_id, clock=VirtualClock(), random=lambda: 0.5, observer=recorder
     )
@@ -247,6 +253,31 @@ async def test_leaving_a_state_cancels_its_effect(tmp_path: Path) -> None:
     built, _ = engine(tmp_path, lingering)
     assert await built.run() == End(0)
     assert [type(each) for each in cancelled] == [Gather, Fetch, Place, Compare, Publish]
+
+
+async def test_a_state_with_nothing_to_do_ends_the_work_of_the_one_before(tmp_path: Path) -> None:
+    """An update whose version update_engine forgot comes in the middle of a download: what it is for is not known."""
+    fetching, ended = trio.Event(), trio.Event()
+
+    async def downloading(effect: Effect, report: Report) -> None:
+        if isinstance(effect, Fetch):
+            fetching.set()
+            try:
+                await trio.sleep_forever()
+            finally:
+                ended.set()
+        await smoothly(effect, report)
+
+    built, recorder = engine(tmp_path, downloading, policy=replace(BOOTSTRAP, attends=True))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(built.run)
+        await built.report(OsUpdateSeen(1, OsUpdate(None, pending=False)))
+        await fetching.wait()
+        await built.report(OsUpdateSeen(2, OsUpdate(None, pending=True)))
+        await trio.testing.wait_all_tasks_blocked()
+        assert ended.is_set()
+        nursery.cancel_scope.cancel()
+    assert recorder.states == ["gathering", "fetching", "gathering"]
 
 
 async def test_a_report_of_a_reason_to_wait_does_not_disturb_the_effect(tmp_path: Path) -> None:

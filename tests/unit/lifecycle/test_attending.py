@@ -19,7 +19,6 @@ from torcxd.lifecycle.effects import (
     Reboot,
     RetryAt,
     VerifyBoot,
-    Withhold,
 )
 from torcxd.lifecycle.events import (
     Attended,
@@ -44,7 +43,7 @@ from torcxd.lifecycle.facts import Image, OsUpdate, Plan, Running, Target
 from torcxd.lifecycle.guards import MOST_BOOTS
 from torcxd.lifecycle.machine import Lifecycle, Policy, Step
 from torcxd.lifecycle.mappings import Mappings
-from torcxd.lifecycle.preparedness import inhibition, unprepared
+from torcxd.lifecycle.preparedness import inhibition, withholding
 from torcxd.lifecycle.snapshot import Snapshot
 
 DAEMON = Policy(ends_when_published=False, ends_on_permanent=False, retry_for=None, attends=True)
@@ -158,10 +157,26 @@ def test_while_it_cannot_be_prepared_the_operator_is_told_why_and_never_answered
     step = run(core, step.snapshot, [Gathered(12, TARGET, BEFORE), failed(13)])
     retry = step.snapshot.next_try
     assert retry is not None
-    assert step.effects == (RetryAt(retry), Withhold("fetching failed: the bucket is away"))
+    assert step.effects == (RetryAt(retry),)
+    assert withholding(step.snapshot) == "fetching failed: the bucket is away"
+    # The back-off goes on.
     again = core.step(step.snapshot, HookAsked(14, asked=True))
-    assert again.effects == step.effects
-    assert [type(each) for each in core.step(again.snapshot, RetryDue(15)).effects] == [Fetch, Withhold]
+    assert again.effects == ()
+    assert [type(each) for each in core.step(again.snapshot, RetryDue(15)).effects] == [Fetch]
+
+
+@pytest.mark.accepts("A28")
+@pytest.mark.parametrize("count", range(1, 5))
+def test_asked_in_the_middle_of_the_work_it_has_a_reason_to_tell_and_goes_on(core: Lifecycle, count: int) -> None:
+    events = [OsUpdateSeen(10, PENDING), *stage(replace(PLAN, target=PENDING_TARGET))]
+    step = run(core, quiet(core), events[:count])
+    assert withholding(step.snapshot) == ""
+    asked = core.step(step.snapshot, HookAsked(20, asked=True))
+    assert (asked.move, asked.effects) == (None, ())
+    assert withholding(asked.snapshot) == f"the addons for OS version {NEW} are not staged yet"
+    withdrawn = core.step(asked.snapshot, HookAsked(21, asked=False))
+    assert (withdrawn.move, withdrawn.effects) == (None, ())
+    assert withholding(withdrawn.snapshot) == ""
 
 
 def test_an_answer_that_fails_is_tried_again(core: Lifecycle) -> None:
@@ -175,8 +190,8 @@ def test_a_pending_update_of_unknown_version_never_leads_to_an_answer(core: Life
     step = run(core, quiet(core), [OsUpdateSeen(10, FORGOTTEN)])
     assert (step.snapshot.state, step.effects) == ("gathering", ())
     asked = core.step(step.snapshot, HookAsked(11, asked=True))
-    assert [type(each) for each in asked.effects] == [Withhold]
-    assert "does not say which version" in unprepared(asked.snapshot)
+    assert asked.effects == ()
+    assert "does not say which version" in withholding(asked.snapshot)
     assert "not known" in inhibition(asked.snapshot)
 
 
@@ -260,7 +275,8 @@ def test_a_version_that_is_rolled_back_again_and_again_is_not_answered_for(core:
     given_up = replace(pending_plan, boot_os=OLD)
     step = run(core, step.snapshot, stage(given_up))
     assert step.snapshot.state == "done"
-    assert step.effects == (Attend(given_up, answer=False), Withhold(f"OS version {NEW} was rolled back too often"))
+    assert step.effects == (Attend(given_up, answer=False),)
+    assert withholding(step.snapshot) == f"OS version {NEW} was rolled back too often"
 
 
 def test_a_boot_that_brought_the_set_is_done(core: Lifecycle) -> None:
@@ -298,7 +314,7 @@ def test_where_the_staged_docker_is_another_its_data_is_cleaned_whenever_the_nod
 
 def test_an_operator_that_asks_before_the_os_update_is_installed_is_told_so(core: Lifecycle) -> None:
     step = core.step(ahead(core).snapshot, HookAsked(20, asked=True))
-    assert step.effects[-1] == Withhold("the OS update to 1576.4.0 is not installed yet")
+    assert withholding(step.snapshot) == "the OS update to 1576.4.0 is not installed yet"
 
 
 def test_what_failed_at_serving_is_over_once_it_is_done(core: Lifecycle) -> None:
@@ -328,7 +344,7 @@ def test_while_update_engine_is_not_heard_nobody_is_answered(core: Lifecycle) ->
     lost = core.step(quiet(core), OsUpdateLost(10))
     assert lost.snapshot.state == "done"
     asked = core.step(lost.snapshot, HookAsked(11, asked=True))
-    assert [type(each) for each in asked.effects] == [Attend, Withhold]
+    assert withholding(asked.snapshot) == "update_engine has not told yet which OS version boots next"
     assert [each.answer for each in asked.effects if isinstance(each, Attend)] == [False]
     back = core.step(asked.snapshot, OsUpdateSeen(12, NONE))
     assert back.effects == (Attend(QUIET_PLAN, answer=True),)
@@ -340,7 +356,8 @@ def test_while_update_engine_is_not_heard_nobody_is_answered(core: Lifecycle) ->
 @pytest.mark.accepts("I3", "A28")
 def test_an_answer_that_was_given_too_early_is_taken_back(core: Lifecycle) -> None:
     step = run(core, quiet(core), [OsUpdateSeen(10, PENDING), HookAsked(11, asked=True, answered=True), failed(12)])
-    assert [type(each) for each in step.effects] == [RetryAt, Withhold]
+    assert [type(each) for each in step.effects] == [RetryAt]
+    assert withholding(step.snapshot) == "gathering failed: the bucket is away"
 
 
 def test_a_hook_without_an_annotation_ends_once_the_node_is_prepared() -> None:
