@@ -1,8 +1,9 @@
 """Runs the real program again and again without paying for its imports: a server that has them, and forks.
 
-It listens on a Unix socket. A request is one line of JSON with the two descriptors for standard output and error; it is
-answered with lines of JSON: the process's number, the moment at which the adversary struck, the exit status. The forked
-process calls the program's entry point as its script would, with the environment and arguments of the request alone.
+It listens on a Unix socket. A request is one line of JSON with the two descriptors for standard output and error, and
+those that its preparations take; it is answered with lines of JSON: the process's number, the moment at which the
+adversary struck, the exit status. The forked process makes its preparations, and calls the program's entry point as its
+script would, with the environment and arguments of the request alone.
 
 The adversary is part of the forked process. It knows moments: each line that is logged, and each system call that
 changes the file system, by its name, its file and how often that came. At the first moment that it was not told to
@@ -15,6 +16,7 @@ import collections
 import json
 import logging
 import os
+import pkgutil
 import re
 import signal
 import socket
@@ -42,6 +44,8 @@ _ENTRIES: dict[str, Callable[[Sequence[str]], int]] = {
     "tectonic-torcx-hook-pre": torcxd.__main__.hook_main,
 }
 _CALLS = ("rename", "link", "unlink", "mkdir", "fsync")
+# More than any request has.
+_MOST_DESCRIPTORS = 8
 # What differs from run to run in a file's name: the random end of a temporary one, and digests.
 _RANDOM = re.compile(r"(?<=\.)\w{8}(?=\.tmp$)|(?<=/importing-)\w+|(?<=/signature-)\w+|[0-9a-f]{64,}")
 
@@ -57,7 +61,7 @@ def serve(path: str) -> None:
         while True:
             connection, _ = listener.accept()
             with connection:
-                message, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, 2)
+                message, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, _MOST_DESCRIPTORS)
                 while not message.endswith(b"\n"):
                     message += connection.recv(1 << 16)
                 if os.fork() == 0:
@@ -67,14 +71,14 @@ def serve(path: str) -> None:
                     os.close(each)
 
 
-def _run(connection: socket.socket, request: dict[str, Any], stdout: int, stderr: int) -> None:
+def _run(connection: socket.socket, request: dict[str, Any], stdout: int, stderr: int, *others: int) -> None:
     """In a process of its own: start the program, wait for it, and tell how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
-        _become(connection, request, stdout, stderr)
-    os.close(stdout)
-    os.close(stderr)
+        _become(connection, request, stdout, stderr, *others)
+    for each in (stdout, stderr, *others):
+        os.close(each)
     try:
         _tell(connection, pid=pid)
         _tell(connection, status=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
@@ -83,7 +87,7 @@ def _run(connection: socket.socket, request: dict[str, Any], stdout: int, stderr
     os._exit(0)
 
 
-def _become(connection: socket.socket, request: dict[str, Any], stdout: int, stderr: int) -> None:
+def _become(connection: socket.socket, request: dict[str, Any], stdout: int, stderr: int, *others: int) -> None:
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -93,6 +97,9 @@ def _become(connection: socket.socket, request: dict[str, Any], stdout: int, std
         _Adversary(connection, **request["adversary"]).lurk()
     code: Any = 1
     try:
+        for name, count in request["preparations"]:
+            taken, others = others[:count], others[count:]
+            pkgutil.resolve_name(name)(*taken)
         code = _ENTRIES[request["entry"]](request["arguments"])
     except SystemExit as end:
         code = end.code or 0

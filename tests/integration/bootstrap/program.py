@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,18 @@ class Adversary:
     kind: str
     signal: signal.Signals
     spare: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is done in a new process before the program.
+
+    :param function: as ``module:name``.
+    :param descriptors: its arguments; it gets them as the new process has them.
+    """
+
+    function: str
+    descriptors: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -88,20 +100,25 @@ class ForkServer:
         *,
         entry: str = "torcxd",
         adversary: Adversary | None = None,
+        preparations: Sequence[Preparation] = (),
     ) -> AsyncIterator[Process]:
         """Run the program *entry* for the length of the block; it is killed if it runs longer.
 
         Leaving the block normally waits for its end, and for all of its output.
+
+        :param preparations: are called in the new process before the program, in this order.
         """
         process = Process()
         request = {
             "entry": entry,
             "arguments": arguments,
             "environment": dict(environment),
+            "preparations": [(each.function, len(each.descriptors)) for each in preparations],
             "adversary": adversary
             and {"kind": adversary.kind, "signal_number": adversary.signal, "spare": sorted(adversary.spare)},
         }
-        connection, out, err = self._request(request)
+        descriptors = [each for preparation in preparations for each in preparation.descriptors]
+        connection, out, err = self._request(request, descriptors)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_collect, process, "stdout", out)
@@ -113,12 +130,12 @@ class ForkServer:
             finally:
                 process.send(signal.SIGKILL)
 
-    def _request(self, request: dict[str, Any]) -> tuple[socket.socket, int, int]:
+    def _request(self, request: dict[str, Any], descriptors: Sequence[int]) -> tuple[socket.socket, int, int]:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(self._path))
         (out, out_end), (err, err_end) = os.pipe(), os.pipe()
         data = json.dumps(request).encode() + b"\n"
-        sent = socket.send_fds(connection, [data], [out_end, err_end])
+        sent = socket.send_fds(connection, [data], [out_end, err_end, *descriptors])
         if sent < len(data):
             connection.sendall(data[sent:])
         os.close(out_end)
@@ -154,10 +171,12 @@ async def _follow(
 
 
 @contextmanager
-def fork_server(directory: Path) -> Iterator[ForkServer]:
-    """Run a fork server for the length of the block."""
+def fork_server(directory: Path, *, module: str = "tests.integration.bootstrap.forkserver") -> Iterator[ForkServer]:
+    """Run a fork server for the length of the block.
+
+    :param module: serves; another than usual has imported more.
+    """
     path = directory / "fork"
-    module = "tests.integration.bootstrap.forkserver"
     command = ["setpriv", "--pdeathsig=KILL", sys.executable, "-m", module, str(path)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
