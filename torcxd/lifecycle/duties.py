@@ -1,6 +1,9 @@
 """What is done next: the effects of a state that was entered, and of an event that left the machine where it was.
 
-An answer of no effects leaves alone what runs; any other replaces it.
+Of an event that left it there, no effects mean that what runs goes on.
+
+Two duties are no effects, since they last: why reboots are held up and why the update operator has to wait follow from
+the snapshot alone (:mod:`torcxd.lifecycle.preparedness`), and the shell keeps both in step with it.
 """
 
 from __future__ import annotations

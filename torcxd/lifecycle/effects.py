@@ -105,4 +105,4 @@ class End:
     hint: str = ""
 
 
-Effect = Gather | VerifyBoot | Fetch | Place | Compare | Reboot | Publish | Attend | Withhold | RetryAt | End
+Effect = Gather | VerifyBoot | Fetch | Place | Compare | Reboot | Publish | Attend | RetryAt | End
