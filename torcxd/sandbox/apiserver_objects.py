@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,6 +54,7 @@ class ObjectStore:
     :ivar changes: the latest ones, oldest first.
     :ivar revision: of the latest change.
     :ivar compacted: changes up to this revision are forgotten.
+    :ivar listeners: called with each change at the moment at which it is made.
     """
 
     def __init__(self) -> None:
@@ -61,6 +62,7 @@ class ObjectStore:
         self.changes: deque[Change] = deque()
         self.revision = 0
         self.compacted = 0
+        self.listeners: list[Callable[[Change], None]] = []
         self._changed = trio.Event()
 
     @property
@@ -133,6 +135,8 @@ class ObjectStore:
         self.changes.append(change)
         if len(self.changes) > _KEPT_CHANGES:
             self.compacted = self.changes.popleft().revision
+        for each in self.listeners:
+            each(change)
         self.wake()
 
 

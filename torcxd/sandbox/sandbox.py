@@ -25,7 +25,7 @@ from torcxd.host import docker_cleanup
 from torcxd.sandbox.apiserver import ApiServer
 from torcxd.sandbox.bucket import Bucket
 from torcxd.sandbox.bus import PrivateBus, private_bus
-from torcxd.sandbox.checker import Checker
+from torcxd.sandbox.checker import Answers, Checker
 from torcxd.sandbox.child import child, ended
 from torcxd.sandbox.http_server import Server
 from torcxd.sandbox.images import docker_image
@@ -80,7 +80,7 @@ class Sandbox:
     :ivar records: what login1 and systemd were asked, each with the boot id.
     :ivar key: signs the bucket's manifests; its public half is the node's keyring.
     :ivar bucket_server, api_server: what they were asked; there may be no API server.
-    :ivar checker: watches each boot and each request to reboot.
+    :ivar checker: watches each boot, each request to reboot, and each answer to the update operator.
     :ivar reboot_asked: set by the next request to reboot, and replaced then.
     :ivar answers_reboots: whether a request to reboot, which is obeyed in any case, is also answered.
     """
@@ -286,6 +286,7 @@ async def open_sandbox(root: Path, plot: Plot | None = None) -> AsyncIterator[Sa
             requests=lambda: records.entries,
         )
         checker.booted()
+        api.store.listeners.append(Answers(checker).changed)
         installation = Installed()
         nursery = await stack.enter_async_context(trio.open_nursery())
         box = Sandbox(

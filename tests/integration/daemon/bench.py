@@ -228,20 +228,17 @@ class Service(Bench):
             await changed.wait()
 
     def note(self) -> None:
-        """Note what the operator was told since the last time, and have the program's answers judged."""
+        """Note what the operator was told since the last time."""
         for change in self.box.api.store.since(self._noted):
             self._noted = change.revision
             if change.key.resource != "nodes":
                 continue
-            metadata = change.object["metadata"]
-            by_program = metadata["managedFields"][0]["manager"] not in {"update-operator", "kubectl-create"}
+            annotations = change.object["metadata"].get("annotations", {})
             for name in (self.annotation, self.reason):
-                value = metadata.get("annotations", {}).get(name)
+                value = annotations.get(name)
                 if value != self._held.get(name):
                     self._held[name] = value
                     self.told.append((name, value))
-                    if (name, value) == (self.annotation, TRUE) and by_program:
-                        self.box.checker.reboot_allowed()
 
 
 OpenService = Callable[..., AbstractAsyncContextManager[Service]]
