@@ -6,6 +6,9 @@ object to in any of the signatures that came with it, and every signer is a key 
 
 The keyring is imported once into a home directory named after its digest, so a home never goes stale: a changed
 keyring is another home.
+
+A manifest does not say which OS version it is for, so its signature, which is good wherever it is served, may: by
+notations (RFC 4880, section 5.2.3.16), ``gpg --sig-notation``. One that names a purpose counts for that purpose only.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -29,6 +34,13 @@ from torcxd.host import files
 _LARGEST_KEYRING: Final = 8 << 20
 # A few signatures with every subpacket there is; more is not a signature.
 _LARGEST_SIGNATURE: Final = 1 << 20
+
+# The notations by which a publisher binds a signature to what it was made for.
+BOARD: Final = "board@torcxd.io"
+OS_VERSION: Final = "os-version@torcxd.io"
+# gpg's status lines, in which it escapes what could end one: a name, then flags, then the value in one or more lines.
+# It tells of notations in the signed part of a good signature only. See its doc/DETAILS.
+_NOTATION: Final = re.compile(r"^\[GNUPG:\] NOTATION_(NAME|DATA) (.*)$", re.MULTILINE)
 
 # gpg takes the data from its standard input and the signature from a file.
 _SIGNATURE: Final = "signature-"
@@ -97,7 +109,7 @@ class Verifier:
         with locked(self._home):
             self._import()
 
-    async def verify(self, data: bytes, signature: bytes, where: str) -> str:
+    async def verify(self, data: bytes, signature: bytes, where: str, purpose: Mapping[str, str] | None = None) -> str:
         """Check that *signature* is one of trusted keys on *data*.
 
         gpg runs in a worker thread. Cancellation returns at once; the gpg process, a matter of milliseconds, is left
@@ -105,14 +117,18 @@ class Verifier:
 
         :param signature: armored or binary; several are accepted if not one of them is objectionable.
         :param where: the URL or file that the signature comes from, for messages.
+        :param purpose: what the data is taken for, by the names of notations. A signature that has one of them must
+            have this value; one that has none of them is good for every purpose.
         :returns: the fingerprint of the primary key that signed.
         :raises PermanentError: with exit code 65 (EX_DATAERR): no signature, other data, an expired signature, a
-            revoked, expired or foreign key.
+            revoked, expired or foreign key, another purpose.
         :raises ConfigurationError: the keyring is missing or holds no public key, or gpg is not installed.
         """
-        return await trio.to_thread.run_sync(self._verify, data, signature, where, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(
+            self._verify, data, signature, where, purpose or {}, abandon_on_cancel=True
+        )
 
-    def _verify(self, data: bytes, signature: bytes, where: str) -> str:
+    def _verify(self, data: bytes, signature: bytes, where: str, purpose: Mapping[str, str]) -> str:
         if not signature.strip():
             self._refuse(where, "it is empty")
         if len(signature) > _LARGEST_SIGNATURE:
@@ -127,7 +143,11 @@ class Verifier:
                     result = home.gpg.verify_data(file.name, data)
             except OSError as error:
                 raise from_os_error(error, "verify a signature in", self._home) from error
-        return self._judge(result, home.allowed, where)
+        fingerprint = self._judge(result, home.allowed, where)
+        for name, value in _notations(result.stderr):
+            if purpose.get(name, value) != value:
+                self._refuse(where, f"it was made for {name} {value[:80]!a}, not {purpose[name]!a}")
+        return fingerprint
 
     def _judge(self, result: Any, allowed: frozenset[str], where: str) -> str:
         found = {each["status"]: each.get("keyid") or "?" for each in result.problems}
@@ -200,6 +220,18 @@ class Verifier:
             f"the keyring {self._keyring} is not usable: {problem}",
             hint="give the file that `gpg --export` writes with the release keys, with --keyring",
         )
+
+
+def _notations(status: str) -> list[tuple[str, str]]:
+    """Names and values of the notations in gpg's *status*, with its escapes."""
+    found: list[tuple[str, str]] = []
+    for kind, text in _NOTATION.findall(status):
+        if kind == "NAME":
+            found.append((text, ""))
+        elif found:
+            name, value = found.pop()
+            found.append((name, value + text))
+    return found
 
 
 def _gpg(home: Path) -> Any:

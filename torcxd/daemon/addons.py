@@ -14,7 +14,7 @@ import trio
 from torcxd.addons.fetch import Download, Fetcher
 from torcxd.addons.manifest import parse_manifest
 from torcxd.addons.profile import ensure_pinned
-from torcxd.addons.signature import Verifier
+from torcxd.addons.signature import BOARD, OS_VERSION, Verifier
 from torcxd.addons.staging import Staging
 from torcxd.addons.store import Store
 from torcxd.daemon.context import Context
@@ -178,6 +178,7 @@ async def _manifest(
     if verifier is None:
         log.warning("The manifest %s is used unverified: --no-verify-signatures is set.", url)
     else:
-        signer = await verifier.verify(bodies[""], bodies[".asc"], url)
+        purpose = {BOARD: board, OS_VERSION: os_version}
+        signer = await verifier.verify(bodies[""], bodies[".asc"], url, purpose)
         log.debug("The manifest %s is signed by %s.", url, signer)
     return parse_manifest(bodies[""], url)
