@@ -22,8 +22,8 @@ from torcxd.dbus.signals import OwnerChange
 from torcxd.dbus.update_engine import STATUS_PREFIX
 from torcxd.errors import Kind, TransientError
 from torcxd.http import Headers, HttpError, Reason, Response
-from torcxd.kube.access import ClusterAccess
 from torcxd.kube.client import KubeClient
+from torcxd.kube.loaded import LoadedAccess
 from torcxd.sandbox.apiserver import ApiServer
 from torcxd.sandbox.http_server import Request
 from torcxd.sandbox.http_server import Response as Answer
@@ -75,10 +75,10 @@ class Cluster:
         self._token_file.write_text(f"token-{self._tokens}\n")
 
     @asynccontextmanager
-    async def open_client(self, access: ClusterAccess, *_others: object) -> AsyncIterator[KubeClient]:
+    async def open_client(self, loaded: LoadedAccess, *_others: object) -> AsyncIterator[KubeClient]:
         """Stands for :func:`torcxd.kube.client.open_client`."""
         await trio.lowlevel.checkpoint()
-        yield KubeClient(access, self)  # type: ignore[arg-type]
+        yield KubeClient(loaded.access, self)  # type: ignore[arg-type]
 
     # What KubeClient needs of an HttpClient.
 

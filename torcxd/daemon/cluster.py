@@ -16,10 +16,11 @@ import trio
 from torcxd.daemon.context import Context
 from torcxd.errors import Kind, PermanentError, TorcxdError, TransientError
 from torcxd.host.env_file import installer_kube_version, read_env_file
+from torcxd.host.stamps import Stamps
 from torcxd.http import Proxies
-from torcxd.kube.access import ClusterAccess
 from torcxd.kube.client import KubeClient, open_client
 from torcxd.kube.kubeconfig import load_kubeconfig
+from torcxd.kube.loaded import LoadedAccess
 from torcxd.kube.mappings import builtin_mappings, parse_mappings, read_mappings
 from torcxd.kube.service_account import HOST, in_cluster_access
 from torcxd.lifecycle import retry
@@ -71,23 +72,32 @@ async def ask_cluster(ctx: Context, random: Callable[[], float]) -> Cluster:
 @asynccontextmanager
 async def open_api(ctx: Context) -> AsyncIterator[KubeClient | None]:
     """A client for the API server while the block runs; None where the node has no credentials for one."""
-    access = _access(ctx)
-    if access is None:
+    if (loaded := await _access(ctx)) is None:
         log.info("There is no kubeconfig at %s: no API server is asked.", ctx.settings.kubeconfig)
         yield None
         return
-    async with open_client(access, Proxies.from_environment(ctx.environment), ctx.timeouts) as client:
+    async with open_client(loaded, Proxies.from_environment(ctx.environment), ctx.timeouts) as client:
         yield client
 
 
-def _access(ctx: Context) -> ClusterAccess | None:
-    path = ctx.path(ctx.settings.kubeconfig)
-    # An empty setting, which would stand for the root folder, is for a pod that sees its node's kubeconfig.
-    if ctx.settings.kubeconfig and path.exists():
-        return load_kubeconfig(path, root=ctx.layout.root)
-    if HOST in ctx.environment:
-        return in_cluster_access(ctx.layout.service_account, ctx.environment)
-    return None
+async def _access(ctx: Context) -> LoadedAccess | None:
+    """The node's or the pod's access as its files say it now."""
+
+    kubeconfig = ctx.settings.kubeconfig
+
+    def load() -> tuple[LoadedAccess | None, Stamps]:
+        # An empty setting, which would stand for the root folder, is for a pod that sees its node's kubeconfig.
+        path = ctx.path(kubeconfig)
+        stamps = Stamps.of(path) if kubeconfig else Stamps.of()
+        if kubeconfig and path.exists():
+            loaded = load_kubeconfig(path, root=ctx.layout.root)
+        elif HOST in ctx.environment:
+            loaded = in_cluster_access(ctx.layout.service_account, ctx.environment)
+        else:
+            return None, stamps
+        return loaded, stamps | loaded.stamps
+
+    return await ctx.access.get(kubeconfig, load)
 
 
 async def _kube_version(ctx: Context, api: KubeClient | None, random: Callable[[], float]) -> tuple[str, str]:
@@ -156,7 +166,7 @@ async def _persist(ctx: Context, ask: Callable[[], Awaitable[T]], what: str, ran
             except TorcxdError as error:
                 last = error
             attempt += 1
-            pause = retry.delay(attempt, random())
+            pause = retry.delay(attempt, random(), last.retry_after)
             if last.kind is not Kind.TRANSIENT or trio.current_time() + pause > deadline:
                 raise last
             log.debug("Asking for %s failed: %s; next try in %.1f s.", what, last, pause)

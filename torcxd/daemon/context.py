@@ -10,10 +10,15 @@ from pathlib import Path
 
 from torcxd.addons.hashing import Digests
 from torcxd.clock import Clock, SystemClock
+from torcxd.daemon.counts import Counts
+from torcxd.daemon.kept import Kept
 from torcxd.daemon.progress import Progress, Silent
 from torcxd.dbus.bus import Bus, open_bus
 from torcxd.errors import ConfigurationError
+from torcxd.host.stamps import Stamps
 from torcxd.http import HttpClient, Proxies, Timeouts
+from torcxd.http.authorities import system_authorities
+from torcxd.kube.loaded import LoadedAccess
 from torcxd.paths import Layout
 from torcxd.settings import Settings
 
@@ -25,6 +30,9 @@ class Context:
     :param environment: the process's environment, for proxies and in-cluster access.
     :param timeouts: of every HTTP request.
     :param digests: what was seen of images, so that each is hashed once.
+    :param access: the way to the API server.
+    :param authorities: the host's certificate authorities, for the bucket.
+    :param counts: what happened, for the metrics.
     :param asks_docker: whether Docker may be asked which it is. Where systemd activates it by its socket, asking starts
         it, which before the end of the bootstrap would be too early.
     """
@@ -36,6 +44,9 @@ class Context:
     progress: Progress = field(default_factory=Silent)
     timeouts: Timeouts = field(default_factory=Timeouts)
     digests: Digests = field(default_factory=Digests)
+    access: Kept[LoadedAccess | None] = field(default_factory=Kept)
+    authorities: Kept[ssl.SSLContext] = field(default_factory=Kept)
+    counts: Counts = field(default_factory=Counts)
     asks_docker: bool = False
 
     def path(self, setting: str) -> Path:
@@ -49,17 +60,10 @@ class Context:
     @asynccontextmanager
     async def bucket(self) -> AsyncIterator[HttpClient]:
         """A client for manifests and images: the host's certificate authorities, the environment's proxies."""
-        try:
-            tls = ssl.create_default_context()
-        except OSError as error:
-            raise ConfigurationError(
-                f"cannot load the host's certificate authorities: {error}",
-                hint="check SSL_CERT_FILE and SSL_CERT_DIR",
-            ) from error
         client = HttpClient(
             timeouts=self.timeouts,
             proxies=Proxies.from_environment(self.environment),
-            ssl_context=tls,
+            ssl_context=await self.authorities.get(None, _trusted),
             max_connections=max(self.settings.parallel, 4),
         )
         try:
@@ -70,3 +74,14 @@ class Context:
     def system_bus(self) -> AbstractAsyncContextManager[Bus]:
         """The system bus, or the one that DBUS_SYSTEM_BUS_ADDRESS names."""
         return open_bus()
+
+
+def _trusted() -> tuple[ssl.SSLContext, Stamps]:
+    stamps = Stamps.of(*system_authorities())
+    try:
+        return ssl.create_default_context(), stamps
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot load the host's certificate authorities: {error}",
+            hint="check SSL_CERT_FILE and SSL_CERT_DIR",
+        ) from error

@@ -7,9 +7,8 @@ place here. Counters begin at zero when the process does, as Prometheus expects.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -17,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from torcxd import __version__
+from torcxd.daemon.counts import Counts
 from torcxd.daemon.progress import Progress
 from torcxd.errors import EX_DATAERR
 from torcxd.lifecycle.chart import Chart
@@ -96,17 +96,6 @@ class Heard(Protocol):
 
     up: bool
     heard_at: float | None
-
-
-@dataclass(slots=True)
-class Counts:
-    """What happened since the process began; kept over a reload of the configuration."""
-
-    transitions: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    failures: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    retries: int = 0
-    downloaded_bytes: int = 0
-    refused: int = 0
 
 
 class Metrics(Collector):

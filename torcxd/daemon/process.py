@@ -76,13 +76,12 @@ def export_metrics(
     :returns: *ctx* with a progress that counts bytes.
     """
     # prometheus_client costs 3 MB: only those pay who want metrics.
-    from torcxd.daemon.metrics import CONTENT_TYPE, CountedProgress, Counts, Metrics
+    from torcxd.daemon.metrics import CONTENT_TYPE, CountedProgress, Metrics
     from torcxd.daemon.metrics_endpoint import MetricsEndpoint
     from torcxd.daemon.metrics_file import write_metrics
 
-    counts = Counts()
     metrics = Metrics(
-        load_chart(), sources=lambda: health.sources, inhibitor_held=lambda: bool(guard.held), counts=counts
+        load_chart(), sources=lambda: health.sources, inhibitor_held=lambda: bool(guard.held), counts=ctx.counts
     )
     told.append(metrics)
     settings = ctx.settings
@@ -92,7 +91,7 @@ def export_metrics(
         listen = settings.metrics_listen
         where = str(ctx.path(listen)) if listen.startswith("/") else listen
         exporters.append(partial(MetricsEndpoint(metrics.text, CONTENT_TYPE).keep_serving, where))
-    return replace(ctx, progress=CountedProgress(counts, ctx.progress))
+    return replace(ctx, progress=CountedProgress(ctx.counts, ctx.progress))
 
 
 async def attend_node(
@@ -134,8 +133,8 @@ async def attend_node(
     sources = Watch(ctx, engine.report, health, random, saw_node=notice.saw)
     async with trio.open_nursery() as nursery:
         for name, source in (sources.daemon_sources() if as_daemon else sources.hook_sources()).items():
-        nursery.start_soon(notice.run)
             nursery.start_soon(keep_running, name, source, health, random)
+        nursery.start_soon(notice.run)
         if as_daemon:
             nursery.start_soon(guard.run)
             nursery.start_soon(shown.run)

@@ -53,7 +53,8 @@ class HttpClient:
     """An HTTP/1.1 client with its own pool of connections.
 
     :param proxies: which URLs go through which proxy.
-    :param ssl_context: default: the host's certificate authorities, no client certificate.
+    :param ssl_context: default: the host's certificate authorities, loaded for the first https URL, and no client
+            certificate.
     :param server_hostname: the name for SNI and for the check of the certificate, for every https URL, where that is
         not the URL's host: a kubeconfig's ``tls-server-name``.
     :param max_connections: how many answers are read at the same time; a further request waits, without a deadline.
@@ -70,7 +71,7 @@ class HttpClient:
     ) -> None:
         self._timeouts = timeouts or Timeouts()
         self._proxies = proxies or Proxies.none()
-        opener = Opener(self._proxies, ssl_context or ssl.create_default_context(), server_hostname)
+        opener = Opener(self._proxies, ssl_context, server_hostname)
         self._session = Session(opener, max_idle=max_connections)
         self._limiter = trio.CapacityLimiter(max_connections)
 

@@ -1,6 +1,7 @@
 """How to reach an API server and prove who we are, wherever that was read from.
 
-Files are read anew at each use, not when they were first named: kubelets and service accounts rotate theirs.
+Files are only named here, since kubelets and service accounts rotate theirs: a token file is read for each request, the
+others when a TLS context is made, which :mod:`.loaded` keeps for as long as they stay the same.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 
 from torcxd.errors import EX_DATAERR, PermanentError, TorcxdError, from_os_error
 from torcxd.host.files import read_bytes
+from torcxd.http.authorities import system_authorities
 from torcxd.http.proxies import Proxies
 from torcxd.http.url import Url
 
@@ -101,10 +103,17 @@ class ClusterAccess:
             return {"Authorization": f"Basic {b64encode(self.basic.encode()).decode()}"}
         return {}
 
+    def files(self) -> tuple[Path, ...]:
+        """The files that :meth:`ssl_context` reads."""
+        if not self.server.startswith("https:"):
+            return ()
+        named = [each.path for each in (self.ca, self.client_certificate, self.client_key) if each and each.path]
+        return (*named, *(() if self.ca else system_authorities()))
+
     def ssl_context(self) -> ssl.SSLContext | None:
         """A client-side context with these authorities and this client certificate; None for a plain http server.
 
-        Blocks on small files. No key is written to a disk on the way.
+        Blocks: a few milliseconds, or 50 for the authorities of the system. No key is written to a disk on the way.
 
         :raises TorcxdError: a file cannot be read, or holds no certificate or key; names where it was configured.
         """

@@ -14,6 +14,7 @@ from torcxd.errors import PermanentError
 from torcxd.http import HttpClient, Proxies, Response, StreamedResponse, Timeouts, redact
 from torcxd.kube.access import ClusterAccess
 from torcxd.kube.answers import check_status, read_object, wrong_shape
+from torcxd.kube.loaded import LoadedAccess
 from torcxd.lifecycle.versions import KubeVersion
 
 # What an API server takes as the body of a request is at most 3 MiB, but what it says of an object can be more: it adds
@@ -122,17 +123,17 @@ class KubeClient:
 
 @asynccontextmanager
 async def open_client(
-    access: ClusterAccess, environment: Proxies, timeouts: Timeouts | None = None
+    loaded: LoadedAccess, environment: Proxies, timeouts: Timeouts | None = None
 ) -> AsyncIterator[KubeClient]:
-    """A client for *access* while the block runs. Cancellation closes its connections.
+    """A client for one cluster while the block runs. Cancellation closes its connections.
 
-    :param environment: the proxies in force where *access* names none of its own.
-    :raises TorcxdError: a certificate or key cannot be read or used.
+    :param environment: the proxies in force where the access names none of its own.
     """
+    access = loaded.access
     http = HttpClient(
         timeouts=timeouts,
         proxies=access.proxies(environment),
-        ssl_context=await trio.to_thread.run_sync(access.ssl_context),
+        ssl_context=loaded.tls,
         server_hostname=access.server_hostname,
     )
     try:

@@ -12,9 +12,11 @@ from typing import Final
 
 from torcxd.errors import ConfigurationError
 from torcxd.host.files import read_bytes
+from torcxd.host.stamps import Stamps
 from torcxd.http.errors import HttpError
 from torcxd.http.url import Url
 from torcxd.kube.access import ClusterAccess, Material
+from torcxd.kube.loaded import LoadedAccess
 
 HOST: Final = "KUBERNETES_SERVICE_HOST"
 PORT: Final = "KUBERNETES_SERVICE_PORT"
@@ -22,8 +24,10 @@ PORT: Final = "KUBERNETES_SERVICE_PORT"
 _LARGEST_NAMESPACE: Final = 1024
 
 
-def in_cluster_access(directory: Path, environ: Mapping[str, str]) -> ClusterAccess:
+def in_cluster_access(directory: Path, environ: Mapping[str, str]) -> LoadedAccess:
     """The pod's own API server and service account. The token is read at each use, since Kubernetes renews it.
+
+    Blocks: a few milliseconds.
 
     :param directory: where the service account is mounted.
     :param environ: the process's environment.
@@ -43,7 +47,9 @@ def in_cluster_access(directory: Path, environ: Mapping[str, str]) -> ClusterAcc
             f"the environment variables {HOST} and {PORT} are no address of a server: {host!a}, {port!a}",
             hint="Kubernetes sets them in a pod; do not set them elsewhere, or give --kubeconfig",
         ) from None
-    namespace = read_bytes(directory / "namespace", limit=_LARGEST_NAMESPACE).decode("ascii", "replace").strip()
+    namespace_file = directory / "namespace"
+    stamps = Stamps.of(namespace_file)
+    namespace = read_bytes(namespace_file, limit=_LARGEST_NAMESPACE).decode("ascii", "replace").strip()
     where = f"the service account {directory}"
     access = ClusterAccess(
         where=where,
@@ -52,5 +58,4 @@ def in_cluster_access(directory: Path, environ: Mapping[str, str]) -> ClusterAcc
         ca=Material(where, path=directory / "ca.crt"),
         token=Material(where, path=directory / "token"),
     )
-    access.ssl_context()
-    return access
+    return LoadedAccess.of(access, stamps)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
-from torcxd.errors import EX_DATAERR, Kind, PermanentError, TorcxdError
+from torcxd.errors import Kind, PermanentError, TorcxdError
 from torcxd.http import HttpError, Proxies, Reason
-from torcxd.kube.access import ClusterAccess
 from torcxd.kube.client import open_client
 from torcxd.kube.kubeconfig import load_kubeconfig
+from torcxd.kube.loaded import LoadedAccess
 from torcxd.kube.service_account import in_cluster_access
-from torcxd.sandbox.apiserver import USER, ApiServer
+from torcxd.sandbox.apiserver import ApiServer
 from torcxd.sandbox.http_server import Response, serve
 from torcxd.sandbox.tls import Authority
 
@@ -41,7 +41,7 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-async def version(access: ClusterAccess) -> str:
+async def version(access: LoadedAccess) -> str:
     async with open_client(access, Proxies.none()) as client:
         return await client.version()
 
@@ -177,29 +177,7 @@ async def test_a_pod_uses_its_service_account(tmp_path: Path) -> None:
         environ = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.port)}
         access = in_cluster_access(tmp_path, environ)
         assert await version(access) == "v1.8.4+coreos.0"
-    assert access.namespace == "tectonic-system"
-
-
-async def test_a_rotated_client_certificate_is_taken_by_the_next_client(write: Write, tmp_path: Path) -> None:
-    api, other = ApiServer(), Authority().client_certificate(USER)
-    certificate, key = tmp_path / "crt", tmp_path / "key"
-    certificate.write_bytes(other[0])
-    key.write_bytes(other[1])
-
-    def use_files(_: dict[str, Any], user: dict[str, Any]) -> None:
-        user.clear()
-        user.update({"client-certificate": "crt", "client-key": "key"})
-
-    async with api.serve() as server:
-        access = load_kubeconfig(write(api, server.url, use_files))
-        with pytest.raises(HttpError):
-            await version(access)
-        certificate.write_bytes(api.client_certificate[0])
-        with pytest.raises(PermanentError, match=r"user\.client-key: .*/key does not belong to") as caught:
-            await version(access)
-        assert caught.value.exit_code == EX_DATAERR
-        key.write_bytes(api.client_certificate[1])
-        assert await version(access) == "v1.8.4+coreos.0"
+    assert access.access.namespace == "tectonic-system"
 
 
 async def test_errors_never_show_a_secret(write: Write) -> None:

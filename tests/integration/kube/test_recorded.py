@@ -13,6 +13,7 @@ from torcxd.http import HttpError, Proxies
 from torcxd.kube.access import ClusterAccess
 from torcxd.kube.client import KubeClient, open_client
 from torcxd.kube.events import EventType, create_event
+from torcxd.kube.loaded import LoadedAccess
 from torcxd.kube.nodes import Node, PreconditionFailed, get_node, patch_annotations
 from torcxd.kube.reflector import follow
 from torcxd.kube.watch import Expired, watched_node
@@ -30,7 +31,7 @@ async def answering(
 ) -> AsyncIterator[KubeClient]:
     async with (
         serve(answer) as server,
-        open_client(ClusterAccess("a test", server.url), Proxies.none()) as client,
+        open_client(LoadedAccess.of(ClusterAccess("a test", server.url)), Proxies.none()) as client,
     ):
         yield client
 

@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from torcxd import __version__
 from torcxd.charts import load_chart
-from torcxd.daemon.metrics import METRICS, CountedProgress, Counts, Metrics
+from torcxd.daemon.counts import Counts
+from torcxd.daemon.metrics import METRICS, CountedProgress, Metrics
 from torcxd.daemon.metrics_file import INTERVAL, write_metrics
 from torcxd.daemon.progress import Silent
 from torcxd.errors import Kind

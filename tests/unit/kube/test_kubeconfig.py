@@ -30,7 +30,7 @@ def load(tmp_path: Path) -> Callable[..., ClusterAccess]:
     def load(document: Document, **options: Any) -> ClusterAccess:
         path = tmp_path / "kubeconfig"
         path.write_text(yaml.safe_dump(document))
-        return load_kubeconfig(path, **options)
+        return load_kubeconfig(path, **options).access
 
     return load
 
@@ -83,9 +83,9 @@ def test_folded_base64_and_json_are_fine(tmp_path: Path, document: Document) -> 
     folded = base64.encodebytes(data).decode()
     path = tmp_path / "kubeconfig"
     path.write_text(yaml.safe_dump(put(document, "clusters.0.cluster.certificate-authority-data", folded)))
-    assert load_kubeconfig(path).ca is not None
+    assert load_kubeconfig(path).access.ca is not None
     path.write_text(str(document).replace("'", '"'))
-    assert load_kubeconfig(path).ca is not None
+    assert load_kubeconfig(path).access.ca is not None
 
 
 def test_a_bundle_may_have_comments_in_any_language(

@@ -33,7 +33,7 @@ def account(tmp_path: Path, authority: Authority) -> Path:
     ],
 )
 def test_the_environment_names_the_server(account: Path, host: str, port: str, server: str) -> None:
-    access = in_cluster_access(account, {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port})
+    access = in_cluster_access(account, {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}).access
     assert access.server == server
     assert access.namespace == "tectonic-system"
     assert access.headers() == {"Authorization": "Bearer s3cr3t"}
