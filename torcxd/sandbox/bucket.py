@@ -86,6 +86,7 @@ class Bucket:
     _published: dict[tuple[str, str], Published] = field(default_factory=dict)
     _objects: dict[str, _Object] = field(default_factory=dict)
     _faults: list[_Injected] = field(default_factory=list)
+    _held: dict[str, trio.Event] = field(default_factory=dict)
     _signatures: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
 
     @property
@@ -127,6 +128,10 @@ class Bucket:
         """
         self._faults.append(_Injected(part, fault, times, after))
 
+    def hold(self, part: str) -> trio.Event:
+        """Let requests whose path contains *part* wait for their answers until the event is set that is returned."""
+        return self._held.setdefault(part, trio.Event())
+
     def heal(self) -> None:
         """Forget all faults."""
         self._faults.clear()
@@ -144,6 +149,8 @@ class Bucket:
     async def handle(self, request: Request) -> Response | RawBehaviour:
         """Answer one request: the bucket, for another server than its own."""
         path = unquote(request.path)
+        for held in [released for part, released in self._held.items() if part in path]:
+            await held.wait()
         injected = next((each for each in self._faults if each.part in path and each.times != 0), None)
         if injected is None:
             return self._paced(await self._answer(request, path, None))

@@ -34,6 +34,8 @@ NODE: Final = "node-1"
 IMAGE: Final = "docker:17.03.torcx.tgz"
 # An update is there to be found; it is played step by step by the tests.
 PLOT: Final = Plot(update_seconds=0, image_bytes=20_000)
+# What the new OS version is staged from.
+MANIFEST: Final = f"{NEW_OS}/torcx_manifest.json"
 MAPPINGS: Final = "kind: VersionManifestV1\nversions:\n  k8s:\n    1.8:\n      docker: {}\n"
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.daemon.bench import IMAGE, NODE, OpenService, Service
+from tests.integration.daemon.bench import IMAGE, MANIFEST, NODE, OpenService, Service
 from torcxd.sandbox.apiserver_faults import Fault as ApiFault
 from torcxd.sandbox.bucket_faults import Fault
 from torcxd.sandbox.sandbox import BOARD, NEW_OS
 from torcxd.sandbox.update_engine import Step
-
-MANIFEST = f"{NEW_OS}/torcx_manifest.json"
 
 
 def never_answered(node: Service) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.daemon.bench import IMAGE, NODE, OpenService, Service
+from tests.integration.daemon.bench import IMAGE, MANIFEST, NODE, OpenService, Service
 from torcxd.sandbox.apiserver_faults import Fault as ApiFault
 from torcxd.sandbox.apiserver_watch import WatchFault
 from torcxd.sandbox.bucket_faults import Fault
@@ -16,7 +16,7 @@ from torcxd.sandbox.images import docker_image
 from torcxd.sandbox.sandbox import BOARD, NEW_OS, WANTED_DOCKER
 
 NEWER_OS = "1632.2.0"
-MANIFEST = f"{NEW_OS}/torcx_manifest.json"
+
 REASON = f"the addons for OS version {NEW_OS} are not staged yet"
 # Root's own reboot passes by the one in block mode, and is held up by the other for as long as logind allows.
 INHIBITORS = {("shutdown", "torcxd", REASON, "block"), ("shutdown", "torcxd", REASON, "delay")}
