@@ -53,6 +53,8 @@ _GPG_OPTIONS: Final = [
     # A key that is not in the keyring is foreign: it must not be looked for elsewhere.
     "--no-auto-key-retrieve",
     "--no-auto-key-locate",
+    # Our own lock of the home keeps others away. gpg's are files, which a kill leaves behind for ever.
+    "--lock-never",
     # The keyring is the list of trusted keys; a web of trust has no say, and needs no trustdb.
     "--trust-model=always",
 ]
@@ -137,6 +139,7 @@ class Verifier:
         with locked(self._home):
             home = self._import()
             try:
+                self._remove_abandoned()
                 with tempfile.NamedTemporaryFile(dir=self._home, prefix=_SIGNATURE) as file:
                     file.write(signature)
                     file.flush()
@@ -148,6 +151,12 @@ class Verifier:
             if purpose.get(name, value) != value:
                 self._refuse(where, f"it was made for {name} {value[:80]!a}, not {purpose[name]!a}")
         return fingerprint
+
+    def _remove_abandoned(self) -> None:
+        """Remove the signatures of processes that were killed. Runs under the home's lock. Raises ``OSError``."""
+        for each in self._home.iterdir():
+            if each.name.startswith(_SIGNATURE):
+                each.unlink()
 
     def _judge(self, result: Any, allowed: frozenset[str], where: str) -> str:
         found = {each["status"]: each.get("keyid") or "?" for each in result.problems}
@@ -200,8 +209,6 @@ class Verifier:
             for each in self._home.iterdir():
                 if each.is_dir():
                     shutil.rmtree(each)
-                elif each.name.startswith(_SIGNATURE):  # Left by a process that was killed.
-                    each.unlink()
             unfinished = Path(tempfile.mkdtemp(dir=self._home, prefix="importing-"))
             result = _gpg(unfinished).import_keys(keys)
             if result.sec_read:

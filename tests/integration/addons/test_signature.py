@@ -186,6 +186,14 @@ async def test_the_home_is_private_and_holds_no_leftovers(verifier: Verifier, ho
     assert stat.S_IMODE(home.parent.stat().st_mode) & 0o055 == 0o055
 
 
+async def test_what_a_kill_left_of_a_check_goes_with_the_next(verifier: Verifier, home: Path, keys: Keys) -> None:
+    signature = keys.sign(DATA, "good")
+    await verifier.verify(DATA, signature, WHERE)
+    (home / "signature-of-a-killed-process").write_bytes(signature)
+    await verifier.verify(DATA, signature, WHERE)
+    assert not list(home.glob("signature-*"))
+
+
 async def test_no_agent_is_left_behind(verifier: Verifier, home: Path, keys: Keys) -> None:
     await verifier.verify(DATA, keys.sign(DATA, "good"), WHERE)
     assert not list(home.rglob("S.*"))
