@@ -86,8 +86,8 @@ class StateFile:
             try:
                 size = os.fstat(descriptor).st_size
                 if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                    # A crash tore the last line; a reader skips it, and this entry must not become a part of it.
-                    line = b"\n" + line
+                    # A crash tore the last line: it goes, so that every line but the last is whole at all times.
+                    os.ftruncate(descriptor, path.read_bytes().rfind(b"\n") + 1)
                 os.write(descriptor, line)
             finally:
                 os.close(descriptor)
@@ -108,7 +108,8 @@ def read_history(path: Path, *, most: int) -> list[dict[str, Any]]:
     """
     entries: list[dict[str, Any]] = []
     for line in path.read_bytes().splitlines()[-most:]:
-        with contextlib.suppress(ValueError):
+        # A line of somebody else's can be nested too deep to be read.
+        with contextlib.suppress(ValueError, RecursionError):
             entry = json.loads(line)
             if isinstance(entry, dict):
                 entries.append(entry)

@@ -136,12 +136,18 @@ def test_the_history_is_bounded_and_keeps_the_newest(tmp_path: Path) -> None:
     assert [each["n"] for each in read_history(layout.history_file, most=3)] == [4997, 4998, 4999]
 
 
-def test_a_torn_last_line_of_the_history_is_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [[], [1]])
+@pytest.mark.parametrize("torn", [b'{"n": 2, "fro', b"{", b"\0" * 100])
+def test_a_torn_last_line_of_the_history_is_passed_over_and_goes(tmp_path: Path, kept: list[int], torn: bytes) -> None:
     layout = Layout(tmp_path)
     state = StateFile(layout)
-    state.record({"n": 1})
+    state.record({"n": 0})
+    layout.history_file.write_bytes(b"")
+    for each in kept:
+        state.record({"n": each})
     with layout.history_file.open("ab") as stream:
-        stream.write(b'{"n": 2, "fro')
-    assert read_history(layout.history_file, most=10) == [{"n": 1}]
+        stream.write(torn)
+    assert read_history(layout.history_file, most=10) == [{"n": each} for each in kept]
     state.record({"n": 3})
-    assert [each["n"] for each in read_history(layout.history_file, most=10)] == [1, 3]
+    lines = layout.history_file.read_bytes().splitlines()
+    assert [json.loads(each)["n"] for each in lines] == [*kept, 3]
