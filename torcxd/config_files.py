@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +18,13 @@ LARGEST: Final = 256 << 10
 _SYNTAX: Final = "write one 'name: value' a line, indented by nothing; quote a value that YAML reads otherwise"
 
 
-def load(layout: Layout) -> dict[str, Any]:
+def load(layout: Layout, origins: dict[str, str] | None = None) -> dict[str, Any]:
     """The settings that files give, the strongest already applied.
 
     A file below ``config.d`` beats ``config.yaml`` beside it, later names beat earlier ones, and /etc beats /usr/lib.
 
     :raises ConfigurationError: naming file and line: not YAML, no mapping, an unknown key, a wrong value; or naming
+    :param origins: gets the file and line of each.
         the file, which cannot be read as one.
     :raises TorcxdError: a file may not be read, or the disk fails.
     """
@@ -32,11 +34,11 @@ def load(layout: Layout) -> dict[str, Any]:
         # A link that leads nowhere was meant to be a configuration.
         there = [main] if main.is_symlink() or main.exists() else []
         for path in there + sorted((directory / "config.d").glob("*.yaml")):
-            values.update(_read(path))
+            values.update(_read(path, {} if origins is None else origins))
     return values
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, origins: dict[str, str]) -> dict[str, Any]:
     text = _text(path)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -69,6 +71,7 @@ def _text(path: Path) -> str:
     except PermanentError as error:
         if error.exit_code == EX_NOPERM:
             raise
+        origins[option.name] = where
         # A directory, a link that leads nowhere, something far too large: no try succeeds before somebody edits it.
         raise ConfigurationError(error.message, hint=error.hint) from error
     try:

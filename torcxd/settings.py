@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from torcxd.errors import ConfigurationError
@@ -316,7 +317,10 @@ _OF_SERVICES: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings in force. The fields are :data:`OPTIONS`, in order; durations are seconds, paths host paths."""
+    """The settings in force. The fields are :data:`OPTIONS`, in order; durations are seconds, paths host paths.
+
+    :ivar origins: where each one was given that was: a flag, a variable, or a file and line.
+    """
 
     upgrade_os: bool
     torcx_skip_setup: bool
@@ -344,6 +348,11 @@ class Settings:
     metrics_file: str
     metrics_listen: str
     verbose: str
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def origin(self, name: str) -> str:
+        """Where the setting *name* was given, for people; what it is called in a file, where nobody has said it."""
+        return self.origins.get(name, name)
 
 
 def convert(option: Option, text: str, where: str) -> Any:
@@ -391,9 +400,12 @@ def unknown_setting(message: str, name: str, spelt: Callable[[Option], str]) -> 
     return ConfigurationError(message, hint=hint)
 
 
-def combine(*layers: dict[str, Any]) -> Settings:
-    """Merge layers of values, the weakest first, over the defaults."""
+def combine(*layers: dict[str, Any], origins: Mapping[str, str] = MappingProxyType({})) -> Settings:
+    """Merge layers of values, the weakest first, over the defaults.
+
+    :param origins: :attr:`Settings.origins`.
+    """
     values = {each.name: each.default for each in OPTIONS}
     for layer in layers:
         values.update(layer)
-    return Settings(**values)
+    return Settings(**values, origins=dict(origins))

@@ -27,7 +27,20 @@ def write(tmp_path: Path, name: str, text: str) -> Path:
 
 
 def test_the_settings_are_exactly_the_options_in_order() -> None:
-    assert [each.name for each in fields(Settings)] == [each.name for each in OPTIONS]
+    assert [each.name for each in fields(Settings)] == [*(each.name for each in OPTIONS), "origins"]
+
+
+@pytest.mark.accepts("A7", "N5")
+def test_each_setting_knows_where_it_was_given(tmp_path: Path) -> None:
+    name = "force_kube_version"
+    assert read_settings(parse(tmp_path), {}).origin(name) == name
+    path = write(tmp_path, "etc/torcxd/config.yaml", "verbose: debug\nforce-kube-version: v1.8.4\n")
+    assert read_settings(parse(tmp_path), {}).origin(name) == f"{path}:2"
+    variables = {"TORCXD_FORCE_KUBE_VERSION": "v1.8.5"}
+    assert read_settings(parse(tmp_path), variables).origin(name) == "TORCXD_FORCE_KUBE_VERSION"
+    settings = read_settings(parse(tmp_path, "--force-kube-version=v1.8.6"), variables)
+    assert (settings.force_kube_version, settings.origin(name)) == ("v1.8.6", "--force-kube-version")
+    assert settings.origin("verbose") == f"{path}:1"
 
 
 @pytest.mark.accepts("A4", "A5", "A6", "A7", "A8")
@@ -180,7 +193,7 @@ def test_a_wrong_flag_or_variable_is_named(
 
 def test_a_missing_manifest_of_versions_that_a_file_names(tmp_path: Path) -> None:
     write(tmp_path, "etc/torcxd/config.yaml", "version_manifest: /v.yaml\n")
-    with pytest.raises(ConfigurationError, match=r"^version_manifest: there is no file /v\.yaml"):
+    with pytest.raises(ConfigurationError, match=r"config\.yaml:1: there is no file /v\.yaml"):
         read_settings(parse(tmp_path), {})
     write(tmp_path, "v.yaml", "")
     assert read_settings(parse(tmp_path), {}).version_manifest == "/v.yaml"

@@ -103,13 +103,14 @@ def read_settings(
     }
     variables = from_environment(environment)
     layout = Layout(Path(arguments.root))
-    settings = combine(dict(defaults or {}), config_files.load(layout), variables, flags)
+    origins: dict[str, str] = {}
+    of_files = config_files.load(layout, origins)
+    origins |= {name: BY_NAME[name].variable for name in variables} | {name: BY_NAME[name].flag for name in flags}
+    settings = combine(dict(defaults or {}), of_files, variables, flags, origins=origins)
     if settings.version_manifest and not layout.at(settings.version_manifest).is_file():
         # It is read late, or not at all where the cluster has mappings: the day it is needed would be the wrong one.
-        option = BY_NAME["version_manifest"]
-        where = option.flag if option.name in flags else option.variable if option.name in variables else option.name
         raise ConfigurationError(
-            f"{where}: there is no file {settings.version_manifest}",
+            f"{settings.origin('version_manifest')}: there is no file {settings.version_manifest}",
             hint="put the mappings there, or leave the setting out for the built-in ones",
         )
     return settings

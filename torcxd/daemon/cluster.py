@@ -103,7 +103,7 @@ async def _access(ctx: Context) -> LoadedAccess | None:
 async def _kube_version(ctx: Context, api: KubeClient | None, random: Callable[[], float]) -> tuple[str, str]:
     forced = ctx.settings.force_kube_version
     if forced:
-        return forced, "--force-kube-version"
+        return forced, ctx.settings.origin("force_kube_version")
     why = "no kubeconfig"
     if api is not None:
         try:
