@@ -1,0 +1,273 @@
+"""Everybody around a simulated node: its bus and services, the bucket, the cluster, the update operator.
+
+They are the stand-ins of the sandbox, over the simulated network. HTTP is plain here: TLS is OpenSSL's and adds nothing
+to the order of events, and what a man in the middle may do is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+import yaml
+
+from tests.simulation.world.bus import Bus
+from tests.simulation.world.network import Link, Network
+from tests.simulation.world.story import KUBE_VERSIONS, LAST_OS, OS_VERSIONS, Story
+from tests.simulation.world.trust import Key
+from torcxd.dbus.errors import DBusError
+from torcxd.dbus.service import Service
+from torcxd.kube.operators import CONTAINER_LINUX, FLATCAR, HOOK_ANNOTATION
+from torcxd.sandbox import apiserver
+from torcxd.sandbox.apiserver import ApiServer
+from torcxd.sandbox.bucket import Bucket
+from torcxd.sandbox.http_server import Handler, RawBehaviour, Request, Response, serve
+from torcxd.sandbox.images import TorcxImage, docker_image
+from torcxd.sandbox.login1 import Login1
+from torcxd.sandbox.node import Node, VendorDocker
+from torcxd.sandbox.operator import UpdateOperator
+from torcxd.sandbox.records import Records
+from torcxd.sandbox.systemd1 import Systemd1
+from torcxd.sandbox.tls import Authority
+from torcxd.sandbox.update_engine import Installed, UpdateEngine
+
+BOARD: Final = "amd64-usr"
+NODE: Final = "node-1"
+BUS_PATH: Final = "/sim/bus"
+BUS_ADDRESS: Final = f"unix:path={BUS_PATH}"
+BUCKET_PORT: Final = 8001
+API_PORT: Final = 8002
+_HOST: Final = "127.0.0.1"
+VENDOR_DOCKER: Final = "1.12"
+# By the cluster's minor version, the Docker that it wants most.
+WANTED: Final = {"1.8": "17.03", "1.9": "17.09"}
+NAMESPACE: Final = "tectonic-system"
+CONFIG_MAP: Final = "tectonic-torcx-runtime-mappings"
+MAPPINGS_KEY: Final = "runtime-mappings.yaml"
+TOKEN_FILE: Final = "/etc/kubernetes/token"
+KEYRING: Final = "/etc/torcxd/pubring.gpg"
+# A key that no keyring has.
+FOREIGN: Final = Key("F" * 40)
+
+
+@functools.cache
+def _authority() -> Authority:
+    """One for all worlds: nobody uses it, and making one takes long."""
+    return Authority()
+
+
+def image(os_version: str, docker: str, size: int = 0) -> TorcxImage:
+    """The Docker image for an OS version: another build for each."""
+    known = (*OS_VERSIONS, LAST_OS)
+    return docker_image(docker, size or 5000 + 100 * known.index(os_version))
+
+
+def mappings(docker: str | None = None) -> str:
+    """The runtime mappings; with *docker* everybody is to have that one."""
+    lines = [f'    {minor}:\n      docker: [ "{docker or wanted}" ]\n' for minor, wanted in WANTED.items()]
+    return "kind: VersionManifestV1\nversions:\n  k8s:\n" + "".join(lines)
+
+
+@dataclass(slots=True)
+class Peers:
+    """All of them; see the modules of the sandbox for what each can do."""
+
+    network: Network
+    node: Node
+    bus: Bus
+    bucket: Bucket
+    api: ApiServer
+    records: Records
+    update_engine: UpdateEngine
+    login1: Login1
+    systemd1: Systemd1
+    operator: UpdateOperator
+    installed: Installed
+    keys: tuple[Key, Key]
+    session: trio.Nursery | None = None
+    tokens: int = 0
+    # OS versions whose manifest is not as it should be, and how.
+    spoiled: dict[str, str] = field(default_factory=dict)
+
+    def link(self, peer: str) -> Link:
+        addresses: dict[str, Any] = {"bucket": (_HOST, BUCKET_PORT), "api": (_HOST, API_PORT), "bus": BUS_PATH}
+        return self.network.link(addresses[peer])
+
+    def service(self, name: str) -> Service:
+        services: dict[str, Service] = {
+            "update_engine": self.update_engine,
+            "login1": self.login1,
+            "systemd1": self.systemd1,
+        }
+        return services[name]
+
+    async def serve_outside(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Those who outlive the node's boots."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_serve, self._answer_bucket, BUCKET_PORT)
+            await nursery.start(_serve, self.api._handle, API_PORT)
+            nursery.start_soon(self.operator.run)
+            task_status.started()
+
+    async def _answer_bucket(self, request: Request) -> Response | RawBehaviour:
+        state = next((state for version, state in self.spoiled.items() if f"/{version}/" in request.path), "")
+        signature = request.path.endswith(".asc")
+        match state:
+            case "missing":
+                return Response(404)
+            case "unsigned" if signature:
+                return Response(404)
+            case "foreign" | "nonsense":
+                held = self.bucket.key, self.bucket.edit
+                self.bucket.key = FOREIGN if state == "foreign" else self.bucket.key  # type: ignore[assignment]
+                self.bucket.edit = _make_nonsense if state == "nonsense" else None
+                try:
+                    return await self.bucket.handle(request)
+                finally:
+                    self.bucket.key, self.bucket.edit = held
+        return await self.bucket.handle(request)
+
+    async def serve_boot(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Those of one boot."""
+        self.systemd1.system_state = "running"
+        async with trio.open_nursery() as self.session:
+            self.session.start_soon(self._keep_bus)
+            for each in (self.update_engine, self.login1, self.systemd1):
+                started = trio.Event()
+                self.session.start_soon(self._keep, each, started)
+                await started.wait()
+            task_status.started()
+
+    async def _keep_bus(self) -> None:
+        """The bus, started again a second after it crashed."""
+        while True:
+            await self.bus.serve()
+            await trio.sleep(1)
+
+    async def _keep(self, service: Service, started: trio.Event) -> None:
+        """A service, started again soon after it left the bus or lost it."""
+        while True:
+            with suppress(DBusError):
+                await service.serve(BUS_ADDRESS, task_status=_Started(started))
+            started.set()
+            await trio.sleep(1)
+
+    def rotate_token(self) -> None:
+        """From now on only a new token counts, which the node does not have yet."""
+        self.tokens += 1
+        self.api.token = f"token-{self.tokens}"
+        self.api.watches.end_all()
+
+    def renew_token(self) -> None:
+        """The node gets the token that counts."""
+        self.node.write(TOKEN_FILE, f"token-{self.tokens}\n")
+
+    def publish(self, os_version: str, size: int = 0) -> None:
+        """Publish the addons of an OS version, or publish them anew."""
+        vendor = docker_image(VENDOR_DOCKER)
+        vendored = {f"/usr/share/torcx/store/{vendor.file_name}": vendor}
+        dockers = sorted(WANTED.values())
+        self.bucket.publish(BOARD, os_version, *(image(os_version, each, size) for each in dockers), vendored=vendored)
+
+    def put_mappings(self, text: str) -> None:
+        self.api.put_config_map(NAMESPACE, CONFIG_MAP, {MAPPINGS_KEY: text})
+
+
+class _Started(trio.TaskStatus[None]):
+    """Tells others that a service is on the bus."""
+
+    def __init__(self, event: trio.Event) -> None:
+        self._event = event
+
+    def started(self, value: None = None) -> None:
+        self._event.set()
+
+
+def _make_nonsense(manifest: dict[str, Any]) -> None:
+    manifest["kind"] = "nonsense"
+
+
+async def _serve(
+    handler: Handler, port: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    async with serve(handler, port=port):
+        task_status.started()
+        await trio.sleep_forever()
+
+
+def make_peers(
+    root: Path,
+    story: Story,
+    *,
+    now: Callable[[], float],
+    reboot_asked: Callable[[], Awaitable[None]],
+    operator_reboots: Callable[[], Awaitable[None]],
+) -> Peers:
+    """A node as its installer leaves it, and its surroundings; nobody serves yet.
+
+    :param reboot_asked: called when login1 or systemd is asked for a reboot.
+    :param operator_reboots: called when the operator's agent reboots the node.
+    """
+    apiserver.Authority = _authority  # type: ignore[assignment,misc]
+    network = Network()
+    network.names = {"bucket.example": _HOST, "api.example": _HOST}
+    vendor = VendorDocker(VENDOR_DOCKER, docker_image(VENDOR_DOCKER).data)
+    node = Node(
+        root, os_version=OS_VERSIONS[0], board=BOARD, vendor=dict.fromkeys((*OS_VERSIONS, LAST_OS), vendor)
+    )
+    node.install(kube_version=KUBE_VERSIONS[0])
+    keys = (Key("A" * 40), Key("B" * 40))
+    node.write(KEYRING, keys[0].public)
+    bucket = Bucket(keys[0], authority=_authority(), url=f"http://bucket.example:{BUCKET_PORT}")  # type: ignore[arg-type]
+    api = ApiServer(version=KUBE_VERSIONS[0], token="token-0")
+    names = FLATCAR if story.operator == "fluo" else CONTAINER_LINUX
+    api.put_node(NODE)
+    records = Records(context=lambda: {"boot_id": node.layout.boot_id.read_text().strip()})
+    installed = Installed()
+
+    def finished(version: str) -> None:
+        node.pending = version
+
+    peers = Peers(
+        network,
+        node,
+        Bus(network, BUS_PATH),
+        bucket,
+        api,
+        records,
+        UpdateEngine(installed=installed, on_installed=finished, now=now),
+        Login1(records, reboot_asked),
+        Systemd1(records, reboot_asked, units=node.layout.at("/etc/systemd/system")),
+        UpdateOperator(
+            api,
+            NODE,
+            names=names,
+            before_reboot_annotations=(names.prefix + HOOK_ANNOTATION,),
+            reboot=operator_reboots,
+        ),
+        installed,
+        keys,
+    )
+    for each in (*OS_VERSIONS, LAST_OS):
+        peers.publish(each)
+    peers.put_mappings(mappings())
+    peers.renew_token()
+    node.write("/etc/kubernetes/kubeconfig", _kubeconfig())
+    return peers
+
+
+def _kubeconfig() -> str:
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "local", "cluster": {"server": f"http://api.example:{API_PORT}"}}],
+        "users": [{"name": "node", "user": {"tokenFile": TOKEN_FILE}}],
+        "contexts": [{"name": "local", "context": {"cluster": "local", "user": "node"}}],
+        "current-context": "local",
+    }
+    return yaml.safe_dump(document)
