@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import socket
+import stat
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -148,9 +149,24 @@ def _bound_socket(path: Path) -> socket.socket:
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         bound.bind(os.fspath(path))
-        path.chmod(0o666)
+        _open_to_all(path)
         bound.listen(MOST_CONNECTIONS)
     except BaseException:
         bound.close()
         raise
     return bound
+
+
+def _open_to_all(path: Path) -> None:
+    """Let everybody connect to the socket *path*. The directory may be another user's, who put something else there.
+
+    Raises ``OSError``.
+    """
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            raise FileExistsError(17, "something else has taken the place of the socket")
+        # The very file that was looked at: chmod(2) knows no descriptors of this kind.
+        Path(f"/proc/self/fd/{descriptor}").chmod(0o666)
+    finally:
+        os.close(descriptor)

@@ -170,13 +170,18 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
 def write_volatile(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write *data* to a file that need not survive a power cut, in /run: replaced at once, but not fsynced.
 
+    The directory may be another user's, as that of node_exporter: what they put in the way is not followed.
+
     :raises TorcxdError: typed by the errno, naming the path.
     """
     temporary = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.chmod(mode)
-        temporary.rename(path)
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            os.fchmod(descriptor, mode)
+        os.rename(temporary, path)
     except OSError as error:
         raise from_os_error(error, "write", path) from error
