@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 from torcxd.errors import EX_NOPERM, ConfigurationError, PermanentError
-from torcxd.host import files
+from torcxd.host.trusted import UntrustedError, read_trusted
 from torcxd.paths import Layout
 from torcxd.settings import BY_NAME, convert, unknown_setting
 
@@ -67,7 +67,9 @@ def _read(path: Path, origins: dict[str, str]) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
-        data = files.read_bytes(path, limit=LARGEST)
+        data = read_trusted(path, limit=LARGEST)
+    except UntrustedError as error:
+        raise ConfigurationError(error.message, hint=error.hint) from error
     except PermanentError as error:
         if error.exit_code == EX_NOPERM:
             raise

@@ -100,6 +100,11 @@ def _judge(disarmed: bool, explored: Explored, won: str) -> None:
         explored.count("attacks", "repelled")
 
 
+async def anything(*_arguments: Any, **_keywords: Any) -> Any:
+    """What is awaited, and does nothing."""
+    return None
+
+
 def nothing(*_arguments: Any, **_keywords: Any) -> Any:
     """A check that lets everything pass."""
     return None

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tests.hostile.attack import anything
 from tests.hostile.signing import sign
-from torcxd.addons.staging import Staging
-from torcxd.addons.store import Store
-from torcxd.daemon.addons import download, resolve_plan
+from torcxd.daemon.addons import download, place, resolve_plan
 from torcxd.daemon.context import Context
 from torcxd.errors import TorcxdError
+from torcxd.lifecycle.effects import Place
 from torcxd.lifecycle.facts import Plan, Target
 from torcxd.sandbox.bucket import Bucket
 from torcxd.sandbox.checker import Checker
@@ -102,11 +102,7 @@ class Scene:
 
     async def place(self, plan: Plan) -> None:
         """Place what was downloaded, as the state verified does."""
-        context = self.context
-        staging = Staging(context.layout.staging)
-        store = Store(context.layout, plan.target.current_os)
-        for image in plan.images:
-            store.place(await staging.verified(image.digest), image.os_version, image.name, image.reference)
+        await place(self.context, Place(plan), anything)
 
     async def stage(self, os_version: str = OS, board: str = BOARD) -> str:
         """Fetch and place; returns what is wrong with the stores then, empty when nothing is."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.hostile.attack import attack, removed, unchanged
+from tests.hostile.attack import attack, nothing, removed, unchanged
 from tests.hostile.scene import BOARD, IMAGE, OS, OTHER_IMAGE, OTHER_OS, Scene, document, manifest_path, version
 from tests.hostile.signing import sign
 from torcxd import manifest_url
@@ -67,7 +67,7 @@ async def test_a_signed_version_that_is_no_file_name(scene: Scene, reference: st
 
 @pytest.mark.accepts("N2")
 @pytest.mark.parametrize("name", ["../../../../etc/evil", "{root}/etc/evil", ".."], ids=ascii)
-@attack(removed(store, "component", unchanged))
+@attack(removed(store, "component", unchanged), removed(store, "check_directory", nothing))
 async def test_a_package_or_os_version_that_leaves_the_store(scene: Scene, name: str) -> str:
     name = name.format(root=scene.root)
     scene.staging.mkdir(parents=True)

@@ -20,6 +20,7 @@ from typing import Final
 
 from torcxd.errors import PermanentError, TorcxdError, TransientError, from_os_error
 from torcxd.host import files
+from torcxd.host.trusted import untrusted
 from torcxd.lifecycle.catalog import Digest
 
 PART: Final = ".part"
@@ -150,6 +151,9 @@ def _open_locked(path: Path) -> io.FileIO:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise PermanentError(f"{path} is not a regular file", hint="remove it")
+            if _is_shared(found):
+                files.remove(path)
+                continue
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -161,6 +165,14 @@ def _open_locked(path: Path) -> io.FileIO:
                 if os.path.samestat(found, path.lstat()):
                     stack.pop_all()
                     return file
+
+
+def _is_shared(found: os.stat_result) -> bool:
+    """Whether somebody else can write into the file, also once it is verified; or it has another name, too.
+
+    What it is by that name should not be overwritten.
+    """
+    return bool(untrusted(found)) or found.st_nlink > 1
 
 
 def _fingerprint(url: str) -> str:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,9 @@ from typing import Final
 
 from torcxd.errors import EX_NOPERM, PermanentError, from_os_error
 from torcxd.host import files
+from torcxd.host.trusted import check_directory, untrusted
+
+log = logging.getLogger(__name__)
 
 MODE: Final = 0o700
 _LOCK: Final = ".lock"
@@ -23,15 +28,18 @@ _LOCK: Final = ".lock"
 def private_directory(directory: Path) -> None:
     """Create *directory* for us alone, or make sure that it is ours alone.
 
-    Nobody else may be able to swap a file between its verification and its use.
+    Nobody else may be able to swap a file between its verification and its use. What lies in a directory into which
+    others could write is nobody knows whose, and may be open in their hands: it is removed.
 
-    :raises PermanentError: something else has that name, a symbolic link included, or it belongs to another user.
+    :raises PermanentError: something else has that name, a symbolic link included, it belongs to another user, or
+        others can write the directory that it lies in.
     :raises TorcxdError: typed by the errno, naming the directory.
     """
     try:
         found = os.lstat(directory)
     except FileNotFoundError:
         files.make_directory(directory.parent)
+        check_directory(directory.parent)
         files.make_directory(directory, MODE)
         return
     except OSError as error:
@@ -44,11 +52,24 @@ def private_directory(directory: Path) -> None:
             hint="remove it, or give it the owner that torcxd runs as",
             exit_code=EX_NOPERM,
         )
+    check_directory(directory.parent)
     if stat.S_IMODE(found.st_mode) != MODE:
         try:
             directory.chmod(MODE)
+            if problem := untrusted(found):
+                log.warning("%s was open to others (%s): what is in it is removed.", directory, problem)
+                _empty(directory)
         except OSError as error:
             raise from_os_error(error, "make private", directory) from error
+
+
+def _empty(directory: Path) -> None:
+    """Remove all that is in *directory*. Raises ``OSError``."""
+    for each in directory.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
 
 
 @contextlib.contextmanager

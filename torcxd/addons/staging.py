@@ -20,6 +20,7 @@ from torcxd.addons.partial import PART, VALIDATOR, PartialFile
 from torcxd.addons.private import private_directory
 from torcxd.errors import EX_DATAERR, PermanentError, from_os_error
 from torcxd.host import files
+from torcxd.host.trusted import untrusted
 from torcxd.lifecycle.catalog import Digest
 
 log = logging.getLogger(__name__)
@@ -110,11 +111,19 @@ class Staging:
         path = self.path(digest)
         if not os.path.lexists(path):
             return False
-        if not path.is_symlink() and self._digests.of(path, digest.algorithm) == digest:
+        if not path.is_symlink() and self._digests.of(path, digest.algorithm) == digest and not _foreign(path):
             return True
         log.warning("%s is not what its name says. It is removed.", path)
         files.remove(path)
         return False
+
+
+def _foreign(path: Path) -> bool:
+    """Whether somebody else can change the file that was just hashed."""
+    try:
+        return bool(untrusted(path.lstat()))
+    except OSError as error:
+        raise from_os_error(error, "look at", path) from error
 
 
 def _remove_unlocked(path: Path) -> bool:

@@ -23,6 +23,7 @@ import trio
 from torcxd.addons.hashing import Digests
 from torcxd.errors import EX_CONFIG, EX_DATAERR, PermanentError, TorcxdError, from_os_error
 from torcxd.host import files
+from torcxd.host.trusted import check_directory, untrusted
 from torcxd.lifecycle.catalog import Digest
 from torcxd.lifecycle.versions import OSVersion, parse_os_version
 from torcxd.names import component
@@ -75,8 +76,8 @@ class Store:
     async def holds(self, os_version: str, name: str, reference: str, digest: Digest) -> bool:
         """Whether the file that torcx uses for the image when *os_version* boots has that digest.
 
-        In the user store only a regular file counts, since what a link points at can change. Cancellation returns at
-        once; the thread ends by itself.
+        In the user store only a regular file counts that nobody else can write, since anything else can change after
+        it was looked at. Cancellation returns at once; the thread ends by itself.
 
         :raises TorcxdError: the file cannot be read.
         """
@@ -91,6 +92,8 @@ class Store:
             directory = path.parent
             if path.is_symlink() or (directory != self._layout.user_store and directory.is_symlink()):
                 return False
+            if untrusted(path.lstat()):
+                return False
         return self._digests.of(file, digest.algorithm) == digest
 
     async def find_digest(self, name: str, reference: str, digest: Digest) -> Path | None:
@@ -104,9 +107,9 @@ class Store:
         for version in reversed(self.versions()):
             path = self.target(version, name, reference)
             try:
-                if self._digests.of(path, digest.algorithm) == digest:
+                if self._digests.of(path, digest.algorithm) == digest and not untrusted(path.lstat()):
                     return path
-            except TorcxdError:
+            except (TorcxdError, OSError):
                 continue
         return None
 
@@ -134,8 +137,8 @@ class Store:
 
         :param verified: a file whose digest was checked, in the staging directory or under another OS version.
         :returns: the final path.
-        :raises PermanentError: it lies on another file system, the OS version's directory is a symbolic link, or an
-            other image of that name elsewhere would be used in its stead.
+        :raises PermanentError: it lies on another file system, the OS version's directory is a symbolic link or others
+            can write it, or an other image of that name elsewhere would be used in its stead.
         :raises TorcxdError: typed by the errno, naming both files.
         """
         target = self.target(os_version, name, reference)
@@ -144,6 +147,9 @@ class Store:
                 f"{target.parent} is a symbolic link", hint="remove it: torcxd writes to real directories only"
             )
         files.make_directory(target.parent)
+        # Who can write there has no need to fool us.
+        for directory in (self._layout.user_store, target.parent):
+            check_directory(directory)
         try:
             if not stat.S_ISREG(verified.lstat().st_mode):
                 raise PermanentError(f"{verified} is not a regular file", exit_code=EX_DATAERR)

@@ -1,0 +1,83 @@
+"""Files and directories that decide what root does: they count only if nobody else can have written them.
+
+As OpenSSH does with its keys (sshd_config(5), StrictModes): the owner is root or the user that torcxd runs as, and
+neither everybody nor a foreign group may write. Functions block, for a few system calls.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from torcxd.errors import EX_NOPERM, PermanentError, from_os_error
+
+
+class UntrustedError(PermanentError):
+    """Somebody else could have written it."""
+
+    exit_code = EX_NOPERM
+
+
+def untrusted(found: os.stat_result) -> str:
+    """Who else can write what *found* describes, as a clause; empty when nobody can."""
+    if found.st_uid not in (0, os.geteuid()):
+        return f"it belongs to user {found.st_uid}"
+    if found.st_mode & stat.S_IWOTH:
+        return "everybody may write it"
+    if found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid()):
+        return f"the group {found.st_gid} may write it"
+    return ""
+
+
+def read_trusted(path: Path, *, limit: int) -> bytes:
+    """Read a small regular file whole. Links are followed: what counts is who can write what they lead to.
+
+    :param limit: the largest acceptable size in bytes.
+    :raises UntrustedError: somebody else can write it.
+    :raises TorcxdError: typed by the errno; a :class:`PermanentError` when it is no regular file, or larger.
+    """
+    try:
+        # Without waiting: a named pipe may be there instead.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            # Of the open file: the name may be of another one in a moment.
+            found = os.fstat(descriptor)
+            if stat.S_ISDIR(found.st_mode):
+                raise IsADirectoryError(21, os.strerror(21))
+            if not stat.S_ISREG(found.st_mode):
+                raise PermanentError(f"{path} is not a regular file")
+            _refuse(path, untrusted(found))
+            data = stream.read(limit + 1)
+    except OSError as error:
+        raise from_os_error(error, "read", path) from error
+    if len(data) > limit:
+        raise from_os_error(OSError(27, f"larger than {limit} bytes"), "read", path)
+    return data
+
+
+def check_directory(directory: Path) -> None:
+    """Make sure that nobody else can put other files into *directory*, or in place of those that are there.
+
+    :raises UntrustedError: somebody else can.
+    :raises PermanentError: it is a symbolic link, or no directory.
+    :raises TorcxdError: typed by the errno.
+    """
+    try:
+        found = os.lstat(directory)
+    except OSError as error:
+        raise from_os_error(error, "look at", directory) from error
+    if not stat.S_ISDIR(found.st_mode):
+        what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a directory"
+        raise PermanentError(f"{directory} is {what}", hint="remove it: torcxd works in real directories only")
+    # In a sticky directory others may add names, but not touch ours.
+    if not (found.st_mode & stat.S_ISVTX and found.st_uid in (0, os.geteuid())):
+        _refuse(directory, untrusted(found))
+
+
+def _refuse(path: Path, problem: str) -> None:
+    if problem:
+        raise UntrustedError(
+            f"{path} cannot be trusted: {problem}",
+            hint=f"look who changed it; then `chown root {path}` and `chmod go-w {path}`",
+        )
