@@ -25,6 +25,10 @@ EX_NOPERM: Final = 77
 EX_CONFIG: Final = 78
 
 
+# A sentence with a path and a URL in it is far shorter; what is longer quotes a peer that does not come to an end.
+_LONGEST: Final = 2000
+
+
 class Kind(StrEnum):
     """What a caller can do about an error."""
 
@@ -36,7 +40,8 @@ class Kind(StrEnum):
 class TorcxdError(Exception):
     """Base of every error that torcxd raises on purpose.
 
-    :param message: one sentence: what was tried and what happened, naming the file, URL or bus name.
+    :param message: one sentence: what was tried and what happened, naming the file, URL or bus name. What peers and
+        files say may be a part of it as it came: what no line of a log can hold is replaced, what is endless is cut.
     :param hint: one sentence: what the operator can do about it. Empty when there is nothing to add.
     :param exit_code: the sysexits(3) code of a process that ends because of this error.
 
@@ -48,14 +53,21 @@ class TorcxdError(Exception):
     retry_after: float | None = None
 
     def __init__(self, message: str, *, hint: str = "", exit_code: int | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = one_line(message)
+        self.hint = one_line(hint)
+        super().__init__(self.message)
         if exit_code is not None:
             self.exit_code = exit_code
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+def one_line(text: str) -> str:
+    """*text* as journal and terminal can take it: a line break would forge a line, an escape more than that."""
+    if len(text) > _LONGEST:
+        text = text[:_LONGEST] + "…"
+    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
 
 
 class TransientError(TorcxdError):
