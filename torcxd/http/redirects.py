@@ -34,8 +34,12 @@ def redirected_question(question: Question, exchange: Exchange) -> Question:
     location = Headers(exchange.raw_headers).get("location", "")
     if not location:
         raise redirect_error(url, f"the status {exchange.status} comes without a Location")
+    try:
+        joined = urljoin(str(url), location)
+    except ValueError:
+        raise redirect_error(url, "the redirect leads to what is no URL") from None
     # Userinfo of a Location is not ours: it would make the server that redirects choose our credentials.
-    target = replace(Url.parse(urljoin(str(url), location), reason=Reason.REDIRECT), userinfo="")
+    target = replace(Url.parse(joined, reason=Reason.REDIRECT), userinfo="")
     if url.scheme == "https" and target.scheme != "https":
         raise redirect_error(url, f"the redirect leads from https to {redact(str(target))}")
     if is_link_local(target.host):

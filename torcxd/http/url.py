@@ -21,13 +21,19 @@ _NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
 
 
 def redact(url: str) -> str:
-    """*url* as it may stand in a log: without userinfo, query values and fragment, which can be secrets."""
+    """*url* as it may stand in a log: without userinfo, query values and fragment, which can be secrets.
+
+    An at sign further on, or before any host, can end a password that has a slash or a question mark in it, or that
+    came without a scheme: nothing of such a URL is shown.
+    """
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
         parts.port  # noqa: B018  (raises on a bad port)
     except ValueError:
         return "(unreadable URL)"
+    if "@" in parts.path or ("@" in f"{parts.query}{parts.fragment}" and ":" in host):
+        return "(URL with an @ in its path or query)"
     names = [each.partition("=")[0] for each in parts.query.split("&") if each]
     query = "?" + "&".join(f"{each}=***" for each in names) if names else ""
     return f"{parts.scheme}://{host}{parts.path}{query}" if parts.scheme else f"{host}{parts.path}{query}"

@@ -108,6 +108,11 @@ def test_nothing_secret_is_in_a_repr() -> None:
         ("https://u:p@[::1/p", "(unreadable URL)"),
         ("https://u:p@h:port/", "(unreadable URL)"),
         ("h/p?a=1", "h/p?a=***"),
+        ("https://h/p?a=x@y", "https://h/p?a=***"),
+        ("https://user:12/hunter2@h/", "(URL with an @ in its path or query)"),
+        ("https://user:12?hunter2@h/", "(URL with an @ in its path or query)"),
+        ("https://user:12#hunter2@h/", "(URL with an @ in its path or query)"),
+        ("user:hunter2@h:3128", "(URL with an @ in its path or query)"),
     ],
 )
 def test_redaction(url: str, shown: str) -> None:
