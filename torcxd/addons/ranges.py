@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 from torcxd.errors import Kind
 from torcxd.http import HttpError, Reason, raise_for_status, redact
-from torcxd.http.response import Answer
+from torcxd.http.response import Answer, seconds_between
 
 _OK: Final = 200
 _PARTIAL: Final = 206
@@ -76,11 +75,11 @@ def strong_validator(headers: Mapping[str, str]) -> str | None:
     if tag:
         return tag if _STRONG_ETAG.fullmatch(tag) else None
     modified = headers.get("last-modified", "").strip()
-    try:
-        age = parsedate_to_datetime(headers.get("date", "")) - parsedate_to_datetime(modified)
-    except (ValueError, TypeError):  # TypeError: one date with a time zone, one without
+    age = seconds_between(modified, headers.get("date", ""))
+    # It is to become a header field, and the parser of dates passes over what it does not know.
+    if age is None or age < _STRONG_AFTER or not (modified.isascii() and modified.isprintable()):
         return None
-    return modified if age.total_seconds() >= _STRONG_AFTER else None
+    return modified
 
 
 def _content_length(headers: Mapping[str, str]) -> int | None:

@@ -92,6 +92,15 @@ def raise_for_status(answer: Answer) -> None:
     )
 
 
+def seconds_between(earlier: str, later: str) -> float | None:
+    """The time between two dates as header fields have them; None where one is no such date, or both do not compare."""
+    try:
+        return (parsedate_to_datetime(later) - parsedate_to_datetime(earlier)).total_seconds()
+    except (ValueError, OverflowError, TypeError):
+        # OverflowError: a time zone beyond the world; TypeError: one date with a time zone, one without.
+        return None
+
+
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that ``Retry-After`` asks for (RFC 9110 section 10.2.3).
 
@@ -99,9 +108,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdecimal():
-        return float(value)
-    try:
-        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
-    except (ValueError, TypeError):  # TypeError: one date with a time zone, one without
-        return None
-    return max(0.0, wait.total_seconds())
+        # What is longer is no number of seconds, and thirty years are more than anybody waits.
+        return float(value) if len(value) < 10 else None
+    wait = seconds_between(headers.get("date", ""), value)
+    return None if wait is None else max(0.0, wait)

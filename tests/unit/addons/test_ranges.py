@@ -86,6 +86,8 @@ def test_whatever_comes_is_understood_or_refused(status: int, text: str, asked: 
         ({"last_modified": NEW, "date": OLD}, None),
         ({"last_modified": OLD}, None),
         ({"last_modified": "yesterday", "date": NEW}, None),
+        ({"last_modified": OLD.replace("GMT", "+99999999999999"), "date": NEW}, None),
+        ({"last_modified": f"{OLD} (\xe4)", "date": NEW}, None),
         ({"last_modified": OLD, "date": "Tue, 05 Dec 2017 10:00:01 -0000"}, None),
         ({}, None),
     ],

@@ -84,3 +84,13 @@ def test_a_permanent_error_is_not_retried_whatever_the_server_says() -> None:
     with pytest.raises(HttpError) as caught:
         raise_for_status(answer(404, Retry_After="5"))
     assert caught.value.retry_after is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["9" * 400, "1" * 10, "Mon, 01 Jan 2018 00:00:00 +99999999999999", "Mon, 01 Jan 99999 00:00:00 GMT", "-1", "soon"],
+)
+def test_a_wait_beyond_reason_is_none(value: str) -> None:
+    with pytest.raises(HttpError) as caught:
+        raise_for_status(answer(503, Retry_After=value, Date="Mon, 01 Jan 2018 00:00:00 GMT"))
+    assert caught.value.retry_after is None
