@@ -15,6 +15,7 @@ from torcxd.settings import BY_NAME, convert, unknown_setting
 
 # Some twenty keys; anything beyond is not a configuration of this program.
 LARGEST: Final = 256 << 10
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SYNTAX: Final = "write one 'name: value' a line, indented by nothing; quote a value that YAML reads otherwise"
 
 
@@ -23,8 +24,8 @@ def load(layout: Layout, origins: dict[str, str] | None = None) -> dict[str, Any
 
     A file below ``config.d`` beats ``config.yaml`` beside it, later names beat earlier ones, and /etc beats /usr/lib.
 
-    :raises ConfigurationError: naming file and line: not YAML, no mapping, an unknown key, a wrong value; or naming
     :param origins: gets the file and line of each.
+    :raises ConfigurationError: naming file and line: not YAML, no mapping, an unknown key, a wrong value; or naming
         the file, which cannot be read as one.
     :raises TorcxdError: a file may not be read, or the disk fails.
     """
@@ -46,6 +47,11 @@ def _read(path: Path, origins: dict[str, str]) -> dict[str, Any]:
         raise ConfigurationError(f"{path}:{_problem(error, text)}", hint=_SYNTAX) from None
     except RecursionError:
         raise ConfigurationError(f"{path}: it is nested beyond all measure", hint=_SYNTAX) from None
+    except ValueError:
+        # PyYAML's own, which it does not check: the escape \U00110000, or a version of a thousand digits.
+        raise ConfigurationError(
+            f"{path}: it has an escape or a number beyond all that there is", hint=_SYNTAX
+        ) from None
     if node is None:
         return {}
     if not isinstance(node, yaml.MappingNode):
@@ -59,9 +65,13 @@ def _read(path: Path, origins: dict[str, str]) -> dict[str, Any]:
             raise unknown_setting(f"{where}: unknown setting {key.value!r}", name, lambda option: option.name)
         if not isinstance(value, yaml.ScalarNode):
             raise ConfigurationError(f"{where}: {key.value} must be a single value")
+        if _SURROGATE.search(value.value):
+            # As an escape in quotes. No file, URL or log takes it.
+            raise ConfigurationError(f"{where}: {key.value} has half a character in it", hint=_SYNTAX)
         if option.name in values:
             raise ConfigurationError(f"{where}: {key.value} is set twice")
         values[option.name] = convert(option, value.value, f"{where}: {key.value}")
+        origins[option.name] = where
     return values
 
 
@@ -73,7 +83,6 @@ def _text(path: Path) -> str:
     except PermanentError as error:
         if error.exit_code == EX_NOPERM:
             raise
-        origins[option.name] = where
         # A directory, a link that leads nowhere, something far too large: no try succeeds before somebody edits it.
         raise ConfigurationError(error.message, hint=error.hint) from error
     try:

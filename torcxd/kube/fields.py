@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -85,7 +84,7 @@ class Section:
             try:
                 # YAML may have folded it, which adds blanks.
                 content = base64.b64decode(_BLANK.sub("", encoded), validate=True)
-            except binascii.Error:
+            except ValueError:  # also what is not ASCII at all; binascii.Error is one
                 raise self.wrong(f"{key}-data", "is not base64") from None
             return Material(self.where(f"{key}-data"), content=content)
         return self.file(key)

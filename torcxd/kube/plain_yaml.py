@@ -16,6 +16,7 @@ import yaml
 # Far above what a kubeconfig needs; PyYAML's composer recurses and would run out of stack at some hundreds.
 _DEEPEST: Final = 32
 _NULL: Final = "tag:yaml.org,2002:null"
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class NotYaml(ValueError):
@@ -41,6 +42,9 @@ class _Loader(yaml.BaseLoader):
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
+        if isinstance(node, yaml.ScalarNode) and _SURROGATE.search(node.value):
+            # As an escape in quotes. No file, header or log takes it.
+            raise NotYaml(f"line {line}: half a character")
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -79,3 +83,8 @@ def parse(text: str) -> Any:
         raise NotYaml(f"line {line}: {error.problem or error.context}") from None
     except yaml.reader.ReaderError as error:
         raise NotYaml(f"character {error.position}: {error.reason}") from None
+    except NotYaml:
+        raise
+    except ValueError:
+        # PyYAML's own, which it does not check: the escape \U00110000, or a version of a thousand digits.
+        raise NotYaml("an escape or a number beyond all that there is") from None

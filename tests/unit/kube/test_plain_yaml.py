@@ -38,6 +38,9 @@ def test_scalars_stay_text_and_only_null_is_none() -> None:
         ("a: 1\n---\nb: 1\n", "line 2: but found another document"),
         ("a: 'secret\n", "line 2: found unexpected end of stream"),
         ("a: \x01", "character 3: special characters"),
+        ('a: "\\U00110000"', "an escape or a number beyond"),
+        (f"%YAML {'1' * 5000}.1\n--- a", "an escape or a number beyond"),
+        ('a:\n- "\\ud800"', "line 2: half a character"),
     ],
 )
 def test_what_is_unsafe_or_broken_is_refused_with_its_line(text: str, message: str) -> None:
