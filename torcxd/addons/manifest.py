@@ -83,9 +83,11 @@ class _Reader:
         # A parser that lets the last one win and one that lets the first one win would read different manifests.
         result = dict(pairs)
         if len(result) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            self.refuse("", f"the key {twice[:80]!a} occurs twice in one object")
+            seen: set[str] = set()
+            for name, _ in pairs:
+                if name in seen:
+                    self.refuse("", f"the key {name[:80]!a} occurs twice in one object")
+                seen.add(name)
         return result
 
     def package(self, value: Any, path: str) -> Package:

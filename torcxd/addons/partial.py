@@ -74,7 +74,7 @@ class PartialFile:
         try:
             recorded = json.loads(files.read_bytes(self._validator, limit=_LARGEST_VALIDATOR))
             value = recorded["validator"] if recorded["url"] == _fingerprint(url) else None
-        except (TorcxdError, ValueError, KeyError, TypeError):
+        except (TorcxdError, ValueError, KeyError, TypeError, RecursionError):
             return None
         # It is to become a header field.
         return value if isinstance(value, str) and value.isascii() and value.isprintable() else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -166,7 +167,7 @@ class _Profile:
     def __init__(self, path: Path, data: bytes) -> None:
         self.path = path
         try:
-            self.document: Any = json.loads(data.decode("utf-8"))
+            self.document: Any = json.loads(data.decode("utf-8"), parse_constant=_number, parse_float=_number)
         except json.JSONDecodeError as error:
             _refuse(path, "", f"it is not JSON, or cut off: {error.msg} in line {error.lineno} column {error.colno}")
         except (ValueError, RecursionError) as error:
@@ -229,7 +230,24 @@ class _Profile:
         return former.pop() if len(former) == 1 else None
 
     def encoded(self) -> bytes:
-        return (json.dumps(self.document, indent=2, ensure_ascii=False) + "\n").encode()
+        try:
+            data = (json.dumps(self.document, indent=2, ensure_ascii=False) + "\n").encode()
+        except UnicodeEncodeError:
+            # Half a character, which was an escape and has to stay one.
+            data = (json.dumps(self.document, indent=2) + "\n").encode()
+        except RecursionError:
+            _refuse(self.path, "", "it is nested beyond all measure")
+        if len(data) > _LARGEST:
+            # By its indentation, where it is nested deep. It would not be read again.
+            _refuse(self.path, "", f"it would grow beyond {_LARGEST} bytes")
+        return data
+
+
+def _number(text: str) -> float:
+    """A number that can be written again: what is too large for a float, or none at all, would become "Infinity"."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError("it holds a number beyond all measure")
+    return number
 
 
 def _check_default(name: str) -> None:

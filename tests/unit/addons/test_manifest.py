@@ -268,3 +268,10 @@ def test_a_value_that_is_no_name_is_refused(board: str, version: str) -> None:
 @pytest.mark.accepts("A10")
 def test_the_signature_lies_beside_the_manifest() -> None:
     assert signature_url(WHERE) == WHERE + ".asc"
+
+
+def test_a_repeated_key_among_many_is_found_in_one_pass() -> None:
+    # As many as fit into the largest manifest that is read: to count each of them would take hours.
+    keys = ",".join(f'"{number}":0' for number in range(400_000))
+    with pytest.raises(PermanentError, match="the key '399999' occurs twice"):
+        parse_manifest(f'{{{keys},"399999":0}}'.encode(), WHERE)

@@ -265,3 +265,31 @@ def test_a_lost_file_between_two_runs_is_written_again(layout: Layout) -> None:
     shutil.rmtree(layout.profile_directories()[2])
     assert ensure_pinned(layout, "tectonic", "docker", "17.03").changed
     assert read(user(layout, "tectonic")) == profile(("docker", "17.03"))
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_a_number_that_could_not_be_written_again_is_refused(layout: Layout, number: str) -> None:
+    path = write(user(layout, "mine"), f'{{"kind":"profile-manifest-v0","value":{{"images":[]}},"x":{number}}}')
+    write(layout.next_profile, "mine\n")
+    before = path.read_bytes()
+    with pytest.raises(PermanentError, match="a number beyond all measure"):
+        ensure_pinned(layout, "tectonic", "docker", "17.03")
+    assert path.read_bytes() == before
+
+
+def test_half_a_character_stays_an_escape(layout: Layout) -> None:
+    path = write(user(layout, "mine"), '{"kind":"profile-manifest-v0","value":{"images":[]},"x":"\\ud800"}')
+    write(layout.next_profile, "mine\n")
+    assert ensure_pinned(layout, "tectonic", "docker", "17.03").changed
+    assert b'"\\ud800"' in path.read_bytes()
+
+
+def test_what_would_be_too_large_to_be_read_again_is_not_written(layout: Layout) -> None:
+    # Its indentation makes it grow a thousandfold.
+    nested = "[" * 900 + "]" * 900
+    path = write(user(layout, "mine"), f'{{"kind":"profile-manifest-v0","value":{{"images":[]}},"x":{nested}}}')
+    write(layout.next_profile, "mine\n")
+    before = path.read_bytes()
+    with pytest.raises(PermanentError, match=r"it would grow beyond|nested beyond"):
+        ensure_pinned(layout, "tectonic", "docker", "17.03")
+    assert path.read_bytes() == before
