@@ -6,7 +6,7 @@ import json
 
 from torcxd.cli.style import moment
 from torcxd.daemon.statefile import read_history
-from torcxd.errors import from_os_error
+from torcxd.errors import from_os_error, one_line
 from torcxd.paths import Layout
 
 
@@ -24,16 +24,16 @@ def history(layout: Layout, *, lines: int, as_json: bool) -> int:
     for entry in entries:
         if as_json:
             print(json.dumps(entry))
-        elif not entry.keys() >= {"at", "from", "to", "event", "because"}:
+        elif not (entry.keys() >= {"at", "from", "to", "event", "because"} and isinstance(entry["at"], int | float)):
             # Somebody else's line; --json shows it.
             continue
         elif entry["event"] == "failed":
             attempt = entry.get("attempt", "?")
             what = f"work in state {entry['from']} failed (attempt {attempt})"
-            print(f"{moment(entry['at'])}  {what}: {entry['because']}")
+            print(one_line(f"{moment(entry['at'])}  {what}: {entry['because']}"))
         else:
             detail = f" ({entry['detail']})" if entry.get("detail") else ""
-            print(f"{moment(entry['at'])}  {entry['from']} → {entry['to']}: {entry['because']}{detail}")
+            print(one_line(f"{moment(entry['at'])}  {entry['from']} → {entry['to']}: {entry['because']}{detail}"))
     if not entries and not as_json:
         print("Nothing was run on this node yet.")
     return 0

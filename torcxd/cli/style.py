@@ -44,4 +44,7 @@ def ago(seconds: float) -> str:
 
 def moment(at: float) -> str:
     """A point in time for people and for grep, UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(at))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(at))
+    except (OverflowError, ValueError, OSError):
+        return "an impossible time"

@@ -51,6 +51,10 @@ def decode(data: bytes) -> dict[str, Any]:
     if schema != SCHEMA:
         raise DamagedDocument(f"its schema is {schema!r}, this program reads {SCHEMA}")
     content: dict[str, Any] = envelope["snapshot"]
-    if envelope.get("sha256") != sha256(_canonical(content)).hexdigest():
+    try:
+        found = sha256(_canonical(content)).hexdigest()
+    except RecursionError as error:
+        raise DamagedDocument("it is nested beyond all measure") from error
+    if envelope.get("sha256") != found:
         raise DamagedDocument("its checksum does not match its content")
     return content

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 KEPT_ENTRIES: Final = 1000
 # An entry is about 300 bytes; the file is cut back once it holds about twice what is kept.
 LARGEST_HISTORY: Final = 2 * KEPT_ENTRIES * 300
+# What is wrong with a file that can be read. UnicodeEncodeError: a key with half a character in it.
+_UNUSABLE: Final = (document.DamagedDocument, msgspec.ValidationError, UnicodeEncodeError)
 
 
 class StateFile:
@@ -49,7 +51,7 @@ class StateFile:
         try:
             content = document.decode(files.read_bytes(path, limit=document.LARGEST))
             return msgspec.convert(content, Snapshot)
-        except (document.DamagedDocument, msgspec.ValidationError) as error:
+        except _UNUSABLE as error:
             aside = path.with_name(f"{path.name}.damaged")
             files.rename(path, aside)
             log.warning(
@@ -121,5 +123,5 @@ def read_recorded(layout: Layout) -> Snapshot | None:
     try:
         content = document.decode(files.read_bytes(layout.state_file, limit=document.LARGEST))
         return msgspec.convert(content, Snapshot)
-    except (TorcxdError, document.DamagedDocument, msgspec.ValidationError):
+    except (TorcxdError, *_UNUSABLE):
         return None

@@ -31,7 +31,7 @@ async def server_version(socket_path: Path, *, timeout: float = ANSWER_TIMEOUT) 
         answer = await get_over_unix(socket_path, "/version", seconds=timeout, max_bytes=_LARGEST)
         raise_for_status(answer)
         version = json.loads(answer.body)["Version"]
-    except (HttpError, ValueError, LookupError, TypeError) as error:
+    except (HttpError, ValueError, LookupError, TypeError, RecursionError) as error:
         log.debug("Docker does not tell its version: %s.", error)
         return None
     return version if isinstance(version, str) and version else None
