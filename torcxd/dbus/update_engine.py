@@ -5,6 +5,7 @@ What to make of its answers is in :mod:`torcxd.sources.update_engine`.
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -109,4 +110,6 @@ def _status(body: tuple[Any, ...]) -> Status:
         raise DBusError(
             INCONSISTENT_MESSAGE, f"{NAME} reports the operation {operation!r}, which torcxd does not know"
         ) from error
-    return Status(last_checked_time, progress, known, new_version, new_size)
+    # What is no number would be another one each time, and so look like progress for ever.
+    fraction = min(1.0, max(0.0, progress)) if math.isfinite(progress) else 0.0
+    return Status(last_checked_time, fraction, known, new_version, new_size)
