@@ -48,6 +48,8 @@ class Bus:
         self._connection = connection
         self._pending: dict[int, _Reply] = {}
         self._subscriptions: list[Signals[Any]] = []
+        # Who owns the names whose signals are received; None until the bus has said so. It owns its own.
+        self._owners: dict[str, str | None] = {_BUS_NAME: _BUS_NAME}
         self._ended: str | None = None
 
     async def call(
@@ -99,12 +101,15 @@ class Bus:
         ((_, value),) = await self.call(destination, path, _PROPERTIES, "Get", "ss", *arguments, returns="v")
         return value
 
-    def signals(self, path: str, interface: str, member: str) -> AbstractAsyncContextManager[Signals[tuple[Any, ...]]]:
-        """Receive a signal, whoever sends it: ``async with bus.signals(…) as bodies: async for body in bodies: …``.
+    def signals(
+        self, path: str, interface: str, member: str, *, sender: str | None = None
+    ) -> AbstractAsyncContextManager[Signals[tuple[Any, ...]]]:
+        """Receive a signal: ``async with bus.signals(…) as bodies: async for body in bodies: …``.
 
+        :param sender: as in :class:`Rule`.
         :raises DBusError: on entering as :meth:`call`; while iterating, transient, when the connection ends.
         """
-        return self.subscribe(lambda signal: signal.body, Rule(path, interface, member))
+        return self.subscribe(lambda signal: signal.body, Rule(path, interface, member, sender=sender))
 
     def owner_changes(self, name: str) -> AbstractAsyncContextManager[Signals[OwnerChange]]:
         """Follow the starts and stops of the service that owns *name*.
@@ -126,13 +131,37 @@ class Bus:
         self._subscriptions.append(signals)
         added: list[str] = []
         try:
+            for rule in rules:
+                if rule.sender is not None and rule.sender not in self._owners:
+                    await self._follow_owner(rule.sender)
             for each in signals.rules():
-                await self.call(_BUS_NAME, _BUS_PATH, _BUS_NAME, "AddMatch", "s", each)
+                await self._call_bus("AddMatch", each)
                 added.append(each)
             yield signals
         finally:
             self._subscriptions.remove(signals)
             await self._remove_matches(added)
+
+    async def _follow_owner(self, name: str) -> None:
+        """Know from now on who owns *name*."""
+        self._owners[name] = None
+        try:
+            await self._call_bus("AddMatch", owner_rule(name).match_rule().serialise())
+            try:
+                (owner,) = await self._call_bus("GetNameOwner", name)
+            except DBusError as error:
+                if not error.absent:
+                    raise
+                owner = ""
+        except BaseException:
+            del self._owners[name]
+            raise
+        # Unless it has changed hands meanwhile.
+        if self._owners[name] is None:
+            self._owners[name] = owner
+
+    async def _call_bus(self, method: str, argument: str) -> tuple[Any, ...]:
+        return await self.call(_BUS_NAME, _BUS_PATH, _BUS_NAME, method, "s", argument)
 
     async def _remove_matches(self, rules: list[str]) -> None:
         address = DBusAddress(_BUS_PATH, bus_name=_BUS_NAME, interface=_BUS_NAME)
@@ -198,11 +227,18 @@ class Bus:
                     signature=fields.get(HeaderFields.signature, ""),
                     body=tuple(message.body),
                 )
+                sender = fields.get(HeaderFields.sender, "")
+                if sender == _BUS_NAME and signal.member == "NameOwnerChanged" and signal.signature == "sss":
+                    self._note_owner(owner_change(signal))
                 for each in self._subscriptions:
-                    each.offer(message, signal)
+                    each.offer(message, signal, lambda name: self._owners.get(name) == sender)
             case _:
                 # A method call: this connection exports no object, and callers have their own deadlines.
                 _close_descriptors(message.body)
+
+    def _note_owner(self, change: OwnerChange) -> None:
+        if change.name in self._owners:
+            self._owners[change.name] = change.new
 
 
 @asynccontextmanager
@@ -250,7 +286,7 @@ def check_signature(actual: str, promised: str, what: str) -> None:
 
 def owner_rule(name: str) -> Rule:
     """The rule for changes of the owner of *name*."""
-    return Rule(_BUS_PATH, _BUS_NAME, "NameOwnerChanged", argument0=name)
+    return Rule(_BUS_PATH, _BUS_NAME, "NameOwnerChanged", argument0=name, sender=_BUS_NAME)
 
 
 def owner_change(signal: Signal) -> OwnerChange:

@@ -23,15 +23,18 @@ BUFFER: Final = 256
 class Rule:
     """Which signals to receive.
 
-    The sender is not part of it: signals carry the sender's unique name (``:1.7``), never its well-known one.
+    Anybody on the bus may send any signal, to all or to this connection alone. What it says of its sender is the bus's
+    word: the unique name (``:1.7``), never the well-known one.
 
     :param argument0: the first argument must be this string; None for any.
+    :param sender: the well-known name whose owner, at that moment, must have sent it; None for whoever it is.
     """
 
     path: str
     interface: str
     member: str
     argument0: str | None = None
+    sender: str | None = None
 
     def match_rule(self) -> Any:
         """The rule as jeepney knows it, for the bus and for the local filter."""
@@ -72,7 +75,7 @@ class Signals(Generic[T]):
     """
 
     def __init__(self, rules: tuple[Rule, ...], convert: Callable[[Signal], T]) -> None:
-        self._match_rules = [each.match_rule() for each in rules]
+        self._rules = [(each.match_rule(), each.sender) for each in rules]
         self._convert = convert
         self._queue: deque[Signal] = deque(maxlen=BUFFER)
         self._arrived = trio.Event()
@@ -102,11 +105,14 @@ class Signals(Generic[T]):
 
     def rules(self) -> list[str]:
         """The match rules in the form that the bus takes."""
-        return [each.serialise() for each in self._match_rules]
+        return [rule.serialise() for rule, _ in self._rules]
 
-    def offer(self, message: Any, signal: Signal) -> None:
-        """Queue *signal* if a rule matches *message*."""
-        if any(each.matches(message) for each in self._match_rules):
+    def offer(self, message: Any, signal: Signal, owned: Callable[[str], bool]) -> None:
+        """Queue *signal* if a rule matches *message*.
+
+        :param owned: says of a well-known name whether the sender owns it.
+        """
+        if any(rule.matches(message) and (sender is None or owned(sender)) for rule, sender in self._rules):
             self._queue.append(signal)
             self._arrived.set()
 

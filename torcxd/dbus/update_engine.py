@@ -90,7 +90,8 @@ class UpdateEngine:
         return self._bus.subscribe(_event, _STATUS_UPDATE, owner_rule(NAME))
 
 
-_STATUS_UPDATE: Final = Rule(PATH, INTERFACE, "StatusUpdate")
+# Only from update_engine itself: any user of the node may send a signal of that name to everybody.
+_STATUS_UPDATE: Final = Rule(PATH, INTERFACE, "StatusUpdate", sender=NAME)
 
 
 def _event(signal: Signal) -> Status | OwnerChange:
