@@ -59,7 +59,7 @@ def bootstrap(settings: Settings, layout: Layout) -> int:
         log.info("%s exists: this node is bootstrapped already; nothing is left to do.", context.kubelet_env)
         return EX_OK
     engine = engine_for(context)
-    with only_instance(layout):
+    with only_instance(layout, "bootstrap"):
         try:
             ending = trio.run(until_signal, engine.run, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         finally:

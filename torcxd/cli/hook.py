@@ -33,7 +33,7 @@ def hook(settings: Settings, layout: Layout, *, sleep: bool) -> int:
     :raises TorcxdError: when it cannot even begin.
     """
     context = Context(settings, layout, dict(os.environ))
-    with only_instance(layout):
+    with only_instance(layout, "hook"):
         outcome = trio.run(_answer, context, sleep)
     if isinstance(outcome, signal.Signals):
         log.info("Stopped by %s.", outcome.name)

@@ -37,7 +37,7 @@ def run(settings: Settings, layout: Layout, reload: Callable[[], Settings]) -> i
     """
     environment = dict(os.environ)
     manager = ServiceManager(environment)
-    with only_instance(layout):
+    with only_instance(layout, "run"):
         outcome = trio.run(_serve, Context(settings, layout, environment), manager, reload)
     if isinstance(outcome, End) and outcome.exit_code != EX_OK:
         return fail(outcome.message, outcome.hint, outcome.exit_code)

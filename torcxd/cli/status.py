@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from torcxd.daemon import document
+from torcxd.daemon import document, holder
 
 # As typing.TYPE_CHECKING, without the milliseconds that importing typing takes: `torcxd status` counts them.
 TYPE_CHECKING = False
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 DESCRIPTION: Final = (
-    "Says in which state the node's lifecycle is, since when, what it waits for, what failed last and when it is tried "
-    "again. The schema of --json is documented in docs/state-file.md. Exit codes: 0 told (also when nothing was ever "
-    "run), 65 the state file is damaged, 66 there is no such folder as --root, 77 it may not be read."
+    "Says in which state the node's lifecycle is, since when, whether a torcxd works on it, what it waits for, what "
+    "failed last and when it is tried again. The schema of --json is documented in docs/state-file.md. Exit codes: 0 "
+    "told (also when nothing was ever run), 65 the state file is damaged, 66 there is no such folder as --root, 77 it "
+    "may not be read."
 )
+# The commands that serve the update operator, and leave the reboot to it.
+_SERVING: Final = ("run", "hook")
 _EX_DATAERR: Final = 65
 _EX_NOINPUT: Final = 66
 _EX_NOPERM: Final = 77
@@ -73,16 +76,16 @@ def _parsed(argv: Sequence[str]) -> tuple[str, bool]:
 def read(root: str) -> tuple[dict[str, Any], int]:
     """The report of the node below *root*, and the exit code.
 
-    The keys are stable: ``schema, state, since, boot_id, waiting_for, waiting_until, plan, last_error, attempts,
-    next_try, reboot, boots, published_at, hook, sources, problem``. Times are seconds since the epoch; what is not
-    known is null.
+    The keys are stable: ``schema, process, state, since, boot_id, waiting_for, waiting_until, plan, last_error,
+    attempts, next_try, reboot, boots, published_at, hook, sources, problem``. Times are seconds since the epoch; what
+    is not known is null.
     """
     path = f"{root.rstrip('/')}/var/lib/torcxd/state.json"
     report: dict[str, Any] = dict.fromkeys(
         ("state", "since", "boot_id", "waiting_for", "waiting_until", "plan", "last_error")
     )
-    report |= {"schema": document.SCHEMA, "attempts": 0, "next_try": None, "reboot": None, "boots": {}}
-    report |= {"published_at": None, "hook": None, "problem": None}
+    report |= {"schema": document.SCHEMA, "process": holder.look(root), "attempts": 0, "boots": {}}
+    report |= dict.fromkeys(("next_try", "reboot", "published_at", "hook", "problem"))
     report["sources"] = _sources(f"{root.rstrip('/')}/run/torcxd/sources.json")
     try:
         with open(path, "rb") as stream:
@@ -101,7 +104,7 @@ def read(root: str) -> tuple[dict[str, Any], int]:
     hook = ("asked", "answered", "answered_at")
     report["hook"] = {each: content.get(f"hook_{each}") for each in hook}
     failure = content.get("failure")
-    if failure:
+    if isinstance(failure, dict):
         report["attempts"] = failure.pop("attempts", 0)
         report["last_error"] = failure
     return report, 0
@@ -112,13 +115,34 @@ def _sources(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as stream:
             found = json.loads(stream.read(document.LARGEST))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return {name: each for name, each in found.items() if _is_source(each)} if isinstance(found, dict) else {}
+
+
+def _is_source(value: Any) -> bool:
+    """Whether this is how a daemon, of whatever version, tells of a source."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("up"), bool)
+        and isinstance(value.get("detail"), str)
+        and isinstance(value.get("since"), int | float)
+        and isinstance(value.get("heard_at", ""), int | float | None)
+    )
 
 
 def render(report: dict[str, Any], now: float) -> str:
     """The report for people."""
+    try:
+        lines = _lines(report, now)
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
+        # Whole, and yet not written by any torcxd.
+        lines = [("Problem", "the state file is of a shape that torcxd does not know; --json shows what it holds")]
+    # A terminal takes no half characters, which JSON can hold.
+    return "".join(f"{key + ':':12}{value}\n" for key, value in lines).encode("utf-8", "replace").decode()
+
+
+def _lines(report: dict[str, Any], now: float) -> list[tuple[str, str]]:
     from torcxd.cli.style import ago, bold, moment
 
     lines: list[tuple[str, str]] = []
@@ -129,11 +153,12 @@ def render(report: dict[str, Any], now: float) -> str:
     else:
         since = report["since"]
         lines.append(("State", f"{bold(report['state'], sys.stdout)} since {moment(since)} ({ago(now - since)} ago)"))
+    lines.append(("Running", _running(report)))
     if report["waiting_for"]:
         until = report["waiting_until"]
         lines.append(("Waits for", report["waiting_for"] + (f", until {moment(until)}" if until else "")))
     lines += _plan_lines(report["plan"])
-    error = report["last_error"]
+    error, runs = report["last_error"], report["process"]["runs"]
     if error:
         times = f"attempt {report['attempts']}, {ago(now - error['last_at'])} ago, first {moment(error['first_at'])}"
         lines.append(("Last error", f"{error['message']} ({times})"))
@@ -147,10 +172,11 @@ def render(report: dict[str, Any], now: float) -> str:
         lines.append(("Next try", f"when {awaited}"))
     elif report["next_try"] is not None:
         left = report["next_try"] - now
-        lines.append(("Next try", f"in {ago(left)}" if left > 0 else f"was due {ago(-left)} ago: is torcxd running?"))
+        due = f"in {ago(left)}" if left > 0 else f"was due {ago(-left)} ago"
+        lines.append(("Next try", f"{due}, but no torcxd runs" if runs is False else due))
     reboot = report["reboot"]
     if reboot:
-        asked = f"accepted {moment(reboot['accepted_at'])}" if reboot["accepted_at"] else "not asked for yet"
+        asked = _reboot(report)
         cleaned = "; /var/lib/docker is cleaned on the way" if reboot["clean_docker"] else ""
         lines.append(("Reboot", f"{asked}{cleaned}"))
     for what, count in (report["boots"] or {}).items():
@@ -169,8 +195,37 @@ def render(report: dict[str, Any], now: float) -> str:
     for name, source in report["sources"].items():
         heard = f"heard {ago(now - source['heard_at'])} ago" if source["heard_at"] else "never heard"
         health = "up" if source["up"] else f"lost for {ago(now - source['since'])}: {source['detail']}"
+        if runs is False:
+            # What is heard of it now is not known: this is what the last one noted.
+            health = "was " + ("up" if source["up"] else f"lost: {source['detail']}")
         lines.append(("Source", f"{name} {health}, {heard}"))
-    return "".join(f"{key + ':':12}{value}\n" for key, value in lines)
+    return lines
+
+
+def _running(report: dict[str, Any]) -> str:
+    process = report["process"]
+    if process["runs"] is None:
+        return "not known: this user may not look; try as root"
+    if not process["runs"]:
+        return "no" if report["state"] is None else "no; this is what the last torcxd has recorded"
+    number = f"process {process['pid']}" if process["pid"] else "of unknown process number"
+    return f"torcxd {process['command'] or ''}".strip() + f", {number}"
+
+
+def _reboot(report: dict[str, Any]) -> str:
+    """Who asks for the reboot, and how far that is."""
+    from torcxd.cli.style import moment
+
+    accepted, hook = report["reboot"]["accepted_at"], report["hook"]
+    if accepted:
+        return f"accepted {moment(accepted)}"
+    if report["process"]["command"] not in _SERVING:
+        return "not asked for yet"
+    if hook["answered_at"] and hook["answered_at"] >= report["since"]:
+        return f"the update operator's, which was told {moment(hook['answered_at'])} that the node is prepared"
+    if hook["asked"]:
+        return "the update operator's, which asks for its check and is not answered yet"
+    return "the update operator's, which has not asked for its check yet"
 
 
 def _plan_lines(plan: dict[str, Any] | None) -> list[tuple[str, str]]:

@@ -51,6 +51,7 @@ def test_the_keys_of_status_are_documented(report: dict[str, Any]) -> None:
         "image": report["plan"]["images"][0],
         "last_error": report["last_error"],
         "reboot": report["reboot"],
+        "process": report["process"],
         "hook": report["hook"],
         "source": report["sources"]["node"],
     }
