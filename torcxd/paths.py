@@ -38,11 +38,6 @@ class Layout:
         return self.at("/proc/sys/kernel/random/boot_id")
 
     @property
-    def runtime_units(self) -> Path:
-        """systemd's units of this boot, which exists wherever systemd runs; systemd.unit(5)."""
-        return self.at("/run/systemd/system")
-
-    @property
     def journal_socket(self) -> Path:
         """Where the journal takes structured entries; systemd-journald.service(8)."""
         return self.at("/run/systemd/journal/socket")
@@ -50,6 +45,16 @@ class Layout:
     @property
     def docker_data(self) -> Path:
         return self.at("/var/lib/docker")
+
+    @property
+    def docker_cleanup_unit(self) -> Path:
+        """The unit that cleans Docker's data: in /etc, which is there when systemd starts, and in containers, too."""
+        return self.at("/etc/torcx/torcxd-docker-cleanup.service")
+
+    @property
+    def docker_cleanup_due(self) -> Path:
+        """Exists while there is a Docker to which Docker's data is of no use; torcxd/host/docker_cleanup.py."""
+        return self.torcx_state / "docker-cleanup-due"
 
     @property
     def docker_socket(self) -> Path:

@@ -1,11 +1,8 @@
-"""Docker's clean-up under a real systemd: after Docker's stop, across a reboot only, and over systemd's own reload.
-
-As a transient unit, and as the file that a systemd before 236 gets; that the present one takes files, too, lets both be
-tested, and compared.
-"""
+"""Docker's clean-up under a real systemd: before Docker starts in the boot that changes it, however that comes."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -15,134 +12,143 @@ from torcxd.host.docker_cleanup import UNIT
 
 pytestmark = pytest.mark.e2e
 
-# Docker writes when it is stopped, too, so that a clean-up before or beside that leaves something behind.
+OLD, NEW = "1.12", "17.03"
+
+# Tells what it finds, and then makes data of its own. Nothing but the clean-up's links makes it wait for that.
 DOCKER = """\
 [Service]
-ExecStartPre=/usr/bin/mkdir -p /var/lib/docker/overlay2/layer
-ExecStart=/usr/bin/sleep infinity
-ExecStop=/bin/sh -c 'mkdir -p /var/lib/docker/at-stop && touch /docker-was-stopped'
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'data=gone; test ! -e /var/lib/docker/overlay2 || data=kept; /e2e/report docker data=$data'
+ExecStart=/usr/bin/mkdir -p /var/lib/docker/overlay2/layer
 """
 
-# Part of the boot, and not through with its start before the node is rebooted, as k8s-node-bootstrap.service.
-BOOTSTRAP = """\
+# What torcx does: the seal is there before any unit is started.
+TORCX = """\
 [Unit]
-After=docker.service
-Requires=docker.service
+DefaultDependencies=no
+Before=sysinit.target
 
 [Service]
 Type=oneshot
-ExecStart=/opt/torcxd/bin/python /schedule.py {way} schedule
-ExecStart=/bin/sh -c 'test -e /rebooted || {{ touch /rebooted; systemctl reboot --no-block; sleep infinity; }}'
+ExecStart=/bin/sh -c 'mkdir -p /run/torcx; cp /pinned.json /run/torcx/profile.json'
 """
 
-CALL = """\
-import sys, trio
+# Takes its time, so that a Docker that does not wait for the clean-up finds something.
+SLOWLY = "[Service]\nExecStartPre=/bin/sleep 1\n"
+
+SCHEDULE = f"""\
+import trio
 from torcxd.dbus.bus import open_bus
 from torcxd.host import docker_cleanup
 from torcxd.paths import Layout
 
-async def main(way, function):
-    if way == "file":
-        # Refused by systemd itself, as ExecStop is by an old one: after it has begun to make the transient unit.
-        known = docker_cleanup.transient_properties()
-        docker_cleanup.transient_properties = lambda: {**known, "UnknownToThisVersion": ("b", True)}
+async def main():
     async with open_bus() as bus:
-        await getattr(docker_cleanup, function)(bus, Layout())
+        await docker_cleanup.schedule(bus, Layout(), "{NEW}")
 
-trio.run(main, *sys.argv[1:])
+trio.run(main)
 """
 
-FRAGMENTS = {"transient": f"=/run/systemd/transient/{UNIT}", "file": f"=/run/systemd/system/{UNIT}"}
-WAYS = pytest.mark.parametrize("way", ["transient", "file"])
-# What `systemctl show` tells of what torcxd sets, the times of the last run aside.
-SHOWN = "Description,Conflicts,Before,RequiresMountsFor,Type,RemainAfterExit,TimeoutStopUSec,ActiveState,SubState"
+
+def pin(machine: Machine, reference: str) -> None:
+    images = f'[{{"name": "docker", "reference": "{reference}"}}]'
+    machine.write("/pinned.json", f'{{"kind": "profile-manifest-v0", "value": {{"images": {images}}}}}')
 
 
 @pytest.fixture
 def machine(new_machine: Callable[[], Machine]) -> Machine:
     machine = new_machine()
     machine.write("/etc/systemd/system/docker.service", DOCKER)
-    machine.write("/schedule.py", CALL)
+    machine.write("/etc/systemd/system/torcx.service", TORCX)
+    machine.write(f"/etc/systemd/system/{UNIT}.d/slowly.conf", SLOWLY)
+    machine.write("/schedule.py", SCHEDULE)
+    machine.enable("torcx.service", "sysinit.target")
+    machine.enable("docker.service", "multi-user.target")
+    pin(machine, OLD)
     return machine
 
 
-async def clean_up(machine: Machine, way: str, function: str) -> None:
-    await machine.run("/opt/torcxd/bin/python", "/schedule.py", way, function)
+async def schedule(machine: Machine) -> None:
+    await machine.run("/opt/torcxd/bin/python", "/schedule.py")
 
 
-async def show(machine: Machine, properties: str) -> str:
-    return (await machine.run("systemctl", "show", f"--property={properties}", UNIT)).stdout.decode()
+def found(machine: Machine) -> list[str]:
+    """What Docker found in each boot."""
+    return [each.fields["data"] for each in machine.events if each.name == "docker"]
 
 
-@WAYS
 @pytest.mark.accepts("C20", "I6")
-async def test_a_reboot_cleans_after_docker_has_stopped(machine: Machine, way: str) -> None:
+async def test_the_boot_that_changes_docker_cleans_before_docker_starts(machine: Machine) -> None:
     async with machine.running():
-        await machine.event("boot")
-        await machine.run("systemctl", "start", "docker.service")
-        await clean_up(machine, way, "schedule")
-        await clean_up(machine, way, "schedule")
-        assert FRAGMENTS[way] in await show(machine, "FragmentPath")
+        await machine.event("docker", boot=1)
+        await schedule(machine)
+        pin(machine, NEW)
+        # Its own stop and start, and Docker's, are no boot.
         await machine.run("systemctl", "daemon-reload")
+        await machine.run("systemctl", "restart", UNIT, "docker.service")
+        assert found(machine) == ["gone", "kept"]
         await machine.run("systemctl", "reboot", "--no-block")
+        await machine.event("docker", boot=2)
         await machine.event("boot", boot=2)
-        assert machine.path("/docker-was-stopped").exists()
-        assert not machine.path("/var/lib/docker").exists()
         # And once only: what the new Docker writes stays.
-        await machine.run("systemctl", "start", "docker.service")
-        await machine.power_off()
-    assert machine.path("/var/lib/docker/overlay2/layer").is_dir()
-
-
-@WAYS
-@pytest.mark.accepts("C20", "I6", "C6")
-async def test_a_reboot_cleans_that_is_asked_for_before_the_boot_is_complete(machine: Machine, way: str) -> None:
-    machine.write("/etc/systemd/system/bootstrap.service", BOOTSTRAP.format(way=way))
-    machine.enable("bootstrap.service", "multi-user.target")
-    # Only a Docker of the first boot has anything to write.
-    machine.write("/etc/systemd/system/docker.service", "[Unit]\nConditionPathExists=!/docker-was-stopped\n" + DOCKER)
-    async with machine.running():
-        await machine.event("boot", boot=2)
-        assert machine.path("/docker-was-stopped").exists()
-        assert not machine.path("/var/lib/docker").exists()
-
-
-@WAYS
-@pytest.mark.accepts("C20", "I6")
-async def test_nothing_but_a_shutdown_cleans(machine: Machine, way: str) -> None:
-    kept = machine.path("/var/lib/docker/overlay2/layer")
-    async with machine.running():
-        await machine.event("boot")
-        await machine.run("systemctl", "start", "docker.service")
-        for verb in ("restart", "stop"):
-            await clean_up(machine, way, "schedule")
-            await machine.run("systemctl", verb, UNIT)
-            assert kept.is_dir()
-        await clean_up(machine, way, "schedule")
-        await clean_up(machine, way, "cancel")
-        assert kept.is_dir()
-        assert "LoadState=not-found" in await show(machine, "LoadState")
         await machine.run("systemctl", "reboot", "--no-block")
-        await machine.event("boot", boot=2)
-        assert kept.is_dir()
+        await machine.event("docker", boot=3)
         await machine.power_off()
+    assert found(machine) == ["gone", "kept", "gone", "kept"]
+    assert not machine.path("/var/lib/torcx/docker-cleanup-due").exists()
+    # A typo or a cycle in the ordering would be told by systemd.
+    told = [each for each in machine.messages().splitlines() if UNIT in each]
+    assert not [each for each in told if "ignoring" in each.lower() or "cycle" in each.lower()], told
 
 
-async def test_both_ways_are_one_unit(machine: Machine) -> None:
-    shown = {}
+@pytest.mark.accepts("C20", "I6")
+async def test_so_does_one_that_nobody_asked_for(machine: Machine) -> None:
     async with machine.running():
-        await machine.event("boot")
-        for way in ("transient", "file"):
-            await clean_up(machine, way, "schedule")
-            # As systemd reads its own record of the transient one, too.
-            await machine.run("systemctl", "daemon-reload")
-            command = (await show(machine, "ExecStop")).partition("ignore_errors")[0]
-            # The lists of units are in no order.
-            shown[way] = (sorted((await show(machine, SHOWN)).replace("=", " ").split()), command)
-            await clean_up(machine, way, "cancel")
+        await machine.event("docker", boot=1)
+        await machine.event("boot", boot=1)
+        await schedule(machine)
+        pin(machine, NEW)
+        # At once, without stopping anything, as after a power cut.
+        await machine.run("systemctl", "reboot", "--force", "--force", check=False)
+        await machine.event("docker", boot=2)
         await machine.power_off()
-    assert shown["file"] == shown["transient"]
-    assert {"docker.service", "20min", "active"} <= set(shown["file"][0])
-    assert "shutdown[.]target" in shown["file"][1]
-    # A typo would be a warning of systemd's, for either way.
-    assert UNIT not in "\n".join(each for each in machine.messages().splitlines() if "ignoring" in each)
+    assert found(machine) == ["gone", "gone"]
+
+
+@pytest.mark.accepts("C20", "I6")
+async def test_a_boot_with_the_same_docker_touches_nothing(machine: Machine) -> None:
+    async with machine.running():
+        await machine.event("docker", boot=1)
+        await machine.event("boot", boot=1)
+        await schedule(machine)
+        # The profile was never pinned, or it was pinned back.
+        await machine.run("systemctl", "reboot", "--no-block")
+        await machine.event("docker", boot=2)
+        await machine.event("boot", boot=2)
+        pin(machine, NEW)
+        await machine.run("systemctl", "reboot", "--no-block")
+        await machine.event("docker", boot=3)
+        await machine.power_off()
+    assert found(machine) == ["gone", "kept", "gone"]
+
+
+@pytest.mark.accepts("C20")
+async def test_a_unit_that_systemd_does_not_see_is_told(machine: Machine) -> None:
+    async with machine.running():
+        await machine.event("docker", boot=1)
+        await machine.event("boot", boot=1)
+        # As a container without that mount has it.
+        alone = (
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            "mount -t tmpfs none /etc/torcx && exec /opt/torcxd/bin/python /schedule.py",
+        )
+        await machine.run("mkdir", "-p", "/etc/torcx")
+        with pytest.raises(subprocess.CalledProcessError) as caught:
+            await machine.run(*alone)
+        assert "systemd does not see" in "".join(caught.value.__notes__)
+        assert not machine.path("/var/lib/torcx/docker-cleanup-due").exists()
+        await machine.power_off()

@@ -19,7 +19,7 @@ import trio
 from tests.simulation.peers import Cluster, FakeBus, Machine, SimulatedContext, VirtualClock
 from torcxd.addons.staging import Staging
 from torcxd.addons.store import Store
-from torcxd.daemon import attending, cluster, perform, process, statefile, watching
+from torcxd.daemon import addons, attending, cluster, perform, process, statefile, watching
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
 from torcxd.daemon.inspection import holds
@@ -187,14 +187,9 @@ class Year:
     async def schedule(self, *_: object) -> None:
         self.clean_docker = True
 
-    async def cancel(self, *_: object) -> None:
-        self.clean_docker = False
-
     def bus(self, **_options: bool) -> AbstractAsyncContextManager[FakeBus]:
         """Stands for :func:`torcxd.dbus.bus.open_bus`: that of the present boot."""
         return self.machine.bus()
-
-    DOCKER_DATA: Final = "/var/lib/docker"
 
     # What happens.
 
@@ -385,7 +380,8 @@ async def live(root: Path, patch: pytest.MonkeyPatch, *, fortnights: int = FORTN
         patch.setattr(watching, "UpdateEngine", lambda bus: bus.machine.update_engine)
         patch.setattr(cluster, "open_client", api.open_client)
         patch.setattr(perform, "fetch", year.fetch)
-        patch.setattr(attending, "docker_cleanup", year)
+        for module in (addons, attending):
+            patch.setattr(module, "docker_cleanup", year)
         patch.setattr(process, "open_bus", year.bus)
         patch.setattr(process, "BusObject", Unseen)
 

@@ -33,14 +33,13 @@ MOUNTS = [
 OWN_MOUNTS = ["/etc/torcxd:/etc/torcxd:ro", "/var/lib/torcxd:/var/lib/torcxd"]
 
 
-# What the daemon has to write: torcx's stores, staging and profile, kubelet.env, its own state, and units of this boot.
+# What the daemon has to write: torcx's stores, staging and profile, kubelet.env, its own state.
 DAEMON_WRITES = {
     "/etc/kubernetes",
     "-/etc/torcx",
     "-/var/lib/torcx",
     "-/var/lib/torcxd",
     "-/run/torcxd",
-    "-/run/systemd/system",
 }
 # What takes powers away, and is either on or forgotten.
 HARDENING = {
@@ -203,7 +202,8 @@ def test_the_daemon_may_write_its_own_paths() -> None:
         layout.state_file,
         layout.keyring_home,
         layout.sources_file,
-        layout.runtime_units,
+        layout.docker_cleanup_unit,
+        layout.docker_cleanup_due,
         Path(str(BY_NAME["kubelet_env_path"].default)),
     ]
     allowed = [Path(each.removeprefix("-")) for each in DAEMON_WRITES]

@@ -21,6 +21,7 @@ from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
 from torcxd.daemon.inspection import holds
 from torcxd.errors import EX_NOINPUT, PermanentError
+from torcxd.host import docker_cleanup
 from torcxd.host.os_release import read_os_release
 from torcxd.http import HttpClient, raise_for_status
 from torcxd.lifecycle.catalog import PackageManifest
@@ -68,6 +69,10 @@ async def place(ctx: Context, effect: Place, report: Report) -> None:
         await trio.to_thread.run_sync(store.place, source, image.os_version, image.name, image.reference)
         log.info("Placed %s in the store.", image.label)
     if plan.docker is not None:
+        if effect.clean_docker:
+            # First: once the profile pins another Docker, any boot brings it.
+            async with ctx.system_bus() as bus:
+                await docker_cleanup.schedule(bus, ctx.layout, plan.docker)
         edit = ensure_pinned(ctx.layout, ctx.settings.torcx_profile, DOCKER, plan.docker)
         if edit.changed:
             log.info("The torcx profile %s pins docker:%s for the next boot.", edit.name, plan.docker)

@@ -18,6 +18,7 @@ from torcxd.host.env_file import installer_kube_version, kubelet_env, read_env_f
 from torcxd.lifecycle.effects import Attend
 from torcxd.lifecycle.events import Attended, Drifted, HookAnswered, OsUpdateSeen
 from torcxd.lifecycle.facts import Plan
+from torcxd.lifecycle.preparedness import is_for
 from torcxd.lifecycle.versions import KubeVersion
 from torcxd.sources.os_update import read
 
@@ -29,14 +30,11 @@ KUBELET: str = "kubelet.service"
 async def attend(ctx: Context, effect: Attend, report: Report) -> None:
     """Answer the operator if due, let kubelet.env follow the cluster if wanted, and report ``Attended``.
 
-    Docker's clean-up is scheduled or withdrawn first: once the operator is answered, the reboot may come at any moment.
+    Docker's clean-up is scheduled first: once the operator is answered, the reboot may come at any moment.
     """
     async with ctx.system_bus() as bus:
-        if effect.clean_docker:
-            await docker_cleanup.schedule(bus, ctx.layout)
-            log.info("Docker changes: %s is cleaned on the way through the next reboot.", docker_cleanup.DOCKER_DATA)
-        else:
-            await docker_cleanup.cancel(bus, ctx.layout)
+        if effect.clean_docker and effect.plan.docker is not None:
+            await docker_cleanup.schedule(bus, ctx.layout, effect.plan.docker)
         if effect.answer and not await _still_true(ctx, bus, effect.plan, report):
             return
     running = await inspect(ctx, effect.plan)
@@ -61,9 +59,7 @@ async def _still_true(ctx: Context, bus: Bus, plan: Plan, report: Report) -> boo
     Its signals get lost, and the next poll may be a minute away: an answer must not rest on what was true then (I3).
     """
     seen = read(await UpdateEngine(bus).status())
-    # One that forgot the version of what it has installed was believed on the record's word (N3).
-    agrees = plan.target.next_os is not None if seen.unknown else seen.version == plan.target.next_os
-    if agrees:
+    if is_for(plan, seen):
         return True
     await report(OsUpdateSeen(ctx.clock.now(), seen))
     return False

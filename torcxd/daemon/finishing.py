@@ -11,13 +11,18 @@ from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
 from torcxd.daemon.inspection import inspect
 from torcxd.dbus.bus import Bus
+from torcxd.dbus.errors import DBusError
 from torcxd.dbus.login1 import Login1
 from torcxd.dbus.systemd1 import Systemd1
+from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.errors import TransientError
 from torcxd.host import docker_cleanup, files
 from torcxd.host.env_file import kubelet_env, read_env_file, render
 from torcxd.lifecycle.effects import Compare, Publish, Reboot
-from torcxd.lifecycle.events import Compared, Drifted, Published, RebootRequested, Waiting
+from torcxd.lifecycle.events import Compared, Drifted, OsUpdateSeen, Published, RebootRequested, Waiting
+from torcxd.lifecycle.facts import OsUpdate, Plan
+from torcxd.lifecycle.preparedness import is_for
+from torcxd.sources.os_update import read
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +40,8 @@ async def reboot(ctx: Context, effect: Reboot, report: Report) -> None:
     """Ask for the reboot once, then wait for the end.
 
     A request that was accepted in this boot is not repeated (I7), nor is one made while the system goes down already:
-    the process may have been killed between the request and its record.
+    the process may have been killed between the request and its record. What it is for is looked at once more before:
+    it may have been refused, or the disk full, for hours (I3, I4).
 
     :raises TransientError: when the request is refused, or was accepted and nothing happened.
     """
@@ -43,6 +49,8 @@ async def reboot(ctx: Context, effect: Reboot, report: Report) -> None:
         async with ctx.system_bus() as bus:
             if await _goes_down(ctx, bus):
                 log.info("The system is going down already; no second reboot is asked for.")
+            elif not await _still_prepared(ctx, effect.plan, bus, report):
+                return
             else:
                 await _ask(ctx, effect, bus)
         await report(RebootRequested(ctx.clock.now(), ctx.settings.reboot_via))
@@ -61,12 +69,31 @@ async def _goes_down(ctx: Context, bus: Bus) -> bool:
     return await Systemd1(bus).going_down()
 
 
+async def _still_prepared(ctx: Context, plan: Plan, bus: Bus, report: Report) -> bool:
+    """Whether the next boot still is the one that *plan* is for, and its set on the disk; reports what is so instead."""
+    running = await inspect(ctx, plan)
+    if not running.intact:
+        log.warning("The staged set was damaged: %s.", running.detail)
+        await report(Drifted(ctx.clock.now(), running))
+        return False
+    try:
+        seen = read(await UpdateEngine(bus).status())
+    except DBusError as error:
+        if error.absent:
+            return True
+        raise
+    # An update that is on its way is none yet: the next boot does not bring it.
+    update = seen if seen.pending else OsUpdate(None, pending=False)
+    if is_for(plan, update):
+        return True
+    log.warning("The next boot is another one than %s was staged for; it is gathered anew.", plan.outcome)
+    await report(OsUpdateSeen(ctx.clock.now(), update))
+    return False
+
+
 async def _ask(ctx: Context, effect: Reboot, bus: Bus) -> None:
-    if effect.clean_docker:
-        await docker_cleanup.schedule(bus, ctx.layout)
-        log.info("Docker changes: %s is cleaned on the way through the reboot.", docker_cleanup.DOCKER_DATA)
-    else:
-        await docker_cleanup.cancel(bus, ctx.layout)
+    if effect.clean_docker and effect.plan.docker is not None:
+        await docker_cleanup.schedule(bus, ctx.layout, effect.plan.docker)
     log.info("Asking %s for a reboot into %s.", ctx.settings.reboot_via, effect.plan.outcome)
     if ctx.settings.reboot_via == "login1":
         await Login1(bus).reboot()

@@ -21,14 +21,12 @@ TIMEOUT: Final = _STANDARD + "Timeout"
 LIMITS_EXCEEDED: Final = _STANDARD + "LimitsExceeded"
 UNKNOWN_OBJECT: Final = _STANDARD + "UnknownObject"
 INVALID_ARGS: Final = _STANDARD + "InvalidArgs"
-PROPERTY_READ_ONLY: Final = _STANDARD + "PropertyReadOnly"
 # A peer that answers with something else than its interface promises; also used for its unknown values.
 INCONSISTENT_MESSAGE: Final = _STANDARD + "InconsistentMessage"
 # A name of ours that somebody else owns: sd-bus's error for it, in sd-bus-errors(3)'s spelling of an errno.
 NAME_TAKEN: Final = "System.Error.EEXIST"
 
 # Names from systemd's bus-common-errors.h.
-UNIT_EXISTS: Final = "org.freedesktop.systemd1.UnitExists"
 NO_SUCH_UNIT: Final = "org.freedesktop.systemd1.NoSuchUnit"
 
 # The name is not on the bus at all.
@@ -49,8 +47,6 @@ _PERMANENT: Final = {
     _STANDARD + "UnknownProperty": _OTHER_VERSION,
     INVALID_ARGS: _OTHER_VERSION,
     _STANDARD + "InvalidSignature": _OTHER_VERSION,
-    # systemd's answer to a property that its version cannot set on a transient unit.
-    PROPERTY_READ_ONLY: _OTHER_VERSION,
     _STANDARD + "NotSupported": _OTHER_VERSION,
     INCONSISTENT_MESSAGE: _OTHER_VERSION,
     NO_SUCH_UNIT: "check that the unit is installed, with `systemctl cat`",

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 from torcxd.dbus.bus import Bus
-from torcxd.dbus.errors import NO_SUCH_UNIT, UNKNOWN_OBJECT, DBusError
 
 NAME: Final = "org.freedesktop.systemd1"
 PATH: Final = "/org/freedesktop/systemd1"
 INTERFACE: Final = "org.freedesktop.systemd1.Manager"
-UNIT_INTERFACE: Final = "org.freedesktop.systemd1.Unit"
-
-# A D-Bus variant as jeepney takes it: signature and value.
-Variant = tuple[str, Any]
 
 
 class Systemd1:
@@ -30,34 +25,21 @@ class Systemd1:
         """
         await self._bus.call(NAME, PATH, INTERFACE, "StartUnit", "ss", name, mode, returns="o")
 
-    async def stop_unit(self, name: str, mode: str = "replace") -> None:
-        """Queue a stop job, as :meth:`start_unit`."""
-        await self._bus.call(NAME, PATH, INTERFACE, "StopUnit", "ss", name, mode, returns="o")
-
     async def restart_unit(self, name: str, mode: str = "replace") -> None:
         """Queue a restart; a unit that is not active is started. The job is not awaited."""
         await self._bus.call(NAME, PATH, INTERFACE, "RestartUnit", "ss", name, mode)
 
-    async def start_transient_unit(self, name: str, mode: str, properties: Mapping[str, Variant]) -> None:
-        """Create a unit that lives until it stops or the system does, and queue its start.
+    async def enable_unit_file(self, path: Path) -> None:
+        """Make the unit in the file *path* part of each boot from the next one on, as its ``[Install]`` section says.
 
-        :param properties: by their D-Bus names, which differ from the unit file's for times and commands.
-        :raises DBusError: with the name ``UNIT_EXISTS`` when there is one of that name.
+        Again is fine. The links that this takes are made when it returns, but are not durable yet. This boot's systemd
+        reads the unit only when it is asked for it.
+
+        :param path: absolute, as systemd sees it; on a file system that is there when systemd starts.
         """
-        auxiliary_units: list[Any] = []
-        arguments = (name, mode, list(properties.items()), auxiliary_units)
-        await self._bus.call(NAME, PATH, INTERFACE, "StartTransientUnit", "ssa(sv)a(sa(sv))", *arguments, returns="o")
-
-    async def unit_active_state(self, name: str) -> str:
-        """``active``, ``activating``, ``inactive``, ``failed`` …; ``inactive`` also for a unit that is not loaded."""
-        try:
-            (path,) = await self._bus.call(NAME, PATH, INTERFACE, "GetUnit", "s", name, returns="o")
-            return str(await self._bus.get_property(NAME, path, UNIT_INTERFACE, "ActiveState"))
-        except DBusError as error:
-            # The second name: it was unloaded between the two calls.
-            if error.name in {NO_SUCH_UNIT, UNKNOWN_OBJECT}:
-                return "inactive"
-            raise
+        for_this_boot_only, replace = False, True
+        arguments = ([str(path)], for_this_boot_only, replace)
+        await self._bus.call(NAME, PATH, INTERFACE, "EnableUnitFiles", "asbb", *arguments)
 
     async def going_down(self) -> bool:
         """Whether a shutdown or reboot is under way.
@@ -67,7 +49,3 @@ class Systemd1:
         """
         (jobs,) = await self._bus.call(NAME, PATH, INTERFACE, "ListJobs", returns="a(usssoo)")
         return any((unit, job_type) == ("shutdown.target", "start") for _, unit, job_type, *_ in jobs)
-
-    async def reload(self) -> None:
-        """Read all unit files again."""
-        await self._bus.call(NAME, PATH, INTERFACE, "Reload")

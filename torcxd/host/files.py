@@ -151,6 +151,14 @@ def remove(path: Path) -> None:
         raise from_os_error(error, "remove", path) from error
 
 
+def sync_everything() -> None:
+    """Make durable what others have written, wherever that is; what torcxd writes itself is durable already.
+
+    Takes as long as the disks take to write all that waits to be written, on every file system of the machine.
+    """
+    os.sync()
+
+
 def read_bytes(path: Path, *, limit: int) -> bytes:
     """Read a small file whole.
 

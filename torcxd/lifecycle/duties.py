@@ -44,12 +44,11 @@ from torcxd.lifecycle.snapshot import Snapshot
 
 _BY_PLAN: Mapping[str, Callable[[Plan], Effect]] = {
     "fetch": Fetch,
-    "place": Place,
     "compare": Compare,
     "publish": Publish,
 }
 # The effects that a chart may name; what each state's effect carries is decided in _effect.
-EFFECTS = frozenset({"gather", "reboot", *_BY_PLAN})
+EFFECTS = frozenset({"gather", "place", "reboot", *_BY_PLAN})
 
 
 def on_entry(name: str, snapshot: Snapshot, policy: Policy) -> tuple[Effect, ...]:
@@ -145,4 +144,6 @@ def _effect(name: str, snapshot: Snapshot) -> Effect:
         note = snapshot.reboot
         assert note is not None
         return Reboot(plan, note.clean_docker, accepted=note.accepted_at is not None)
+    if name == "place":
+        return Place(plan, changes_docker(snapshot, plan))
     return _BY_PLAN[name](plan)

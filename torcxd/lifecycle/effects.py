@@ -38,9 +38,14 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Place the staged images, pin the profile, remove what is no longer needed; report ``Placed``."""
+    """Place the staged images, pin the profile, remove what is no longer needed; report ``Placed``.
+
+    :param clean_docker: whether the pinned Docker is another one than that whose data lie in /var/lib/docker: from the
+        moment that it is pinned, a power cut is enough to boot into it (C20).
+    """
 
     plan: Plan
+    clean_docker: bool = False
 
 
 @dataclass(frozen=True, slots=True)

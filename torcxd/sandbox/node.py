@@ -66,9 +66,10 @@ class Node:
         self.write("/var/lib/docker/image-store", "layers of the Docker that ran before\n")
 
     def boot(self, *, clean_docker: bool = False) -> str:
-        """Shut down and come up again: a pending OS version runs, /run is empty, torcx applies its profiles.
+        """Come up again: a pending OS version runs, /run is empty, torcx applies its profiles, and the units that are
+        enabled run before Docker does.
 
-        :param clean_docker: whether Docker's data directory is removed on the way down.
+        :param clean_docker: whether somebody removes Docker's data on the way.
         :returns: why torcx applied nothing, empty when it did.
         """
         if clean_docker:
@@ -80,7 +81,23 @@ class Node:
             self._install_os()
         self.boots += 1
         self.write("/proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n")
-        return torcx.apply(self.layout.root, self.os_version)
+        problem = torcx.apply(self.layout.root, self.os_version)
+        self._clean_docker()
+        return problem
+
+    def _clean_docker(self) -> None:
+        """What the unit does that torcxd has enabled, and which it describes: its script would not stay in the folder.
+
+        systemd finds the unit only where its link is there and leads to a file.
+        """
+        link = self.layout.at("/etc/systemd/system/multi-user.target.wants/torcxd-docker-cleanup.service")
+        due, sealed = self.layout.at("/var/lib/torcx/docker-cleanup-due"), self.layout.at("/run/torcx/profile.json")
+        if not (link.exists() and due.exists() and sealed.exists()):
+            return
+        applied = "".join(sealed.read_text().split())
+        if any(each in applied for each in due.read_text().splitlines()):
+            shutil.rmtree(self.layout.docker_data, ignore_errors=True)
+            due.unlink()
 
     def add_vendor(self, os_version: str, docker: VendorDocker) -> None:
         """There is one more OS version that the node can boot into."""

@@ -21,7 +21,6 @@ import trio
 
 from torcxd.dbus.errors import DBusError
 from torcxd.dbus.service import Service
-from torcxd.host import docker_cleanup
 from torcxd.sandbox.apiserver import ApiServer
 from torcxd.sandbox.bucket import Bucket
 from torcxd.sandbox.bus import PrivateBus, private_bus
@@ -169,13 +168,12 @@ class Sandbox:
         return None if rebooted else process.returncode
 
     async def reboot(self) -> str:
-        """Take the node through a reboot: what was scheduled for the shutdown happens, then it comes up.
+        """Take the node through a reboot.
 
         :returns: why torcx applied nothing, empty when it did.
         """
-        scheduled = self.systemd1.units.get(docker_cleanup.UNIT) == "active"
         await self.end_peers()
-        problem = self.node.boot(clean_docker=scheduled)
+        problem = self.node.boot()
         self.checker.booted()
         if self.node.os_version == self.plot.next_os:
             self.update_engine.scenario = no_update("", 0)
@@ -186,7 +184,6 @@ class Sandbox:
     async def serve_peers(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The services of one boot; they end with it."""
         self._ended = trio.Event()
-        self.systemd1.units.clear()
         self.systemd1.system_state = "running"
         async with trio.open_nursery() as self._session:
             for service in (self.update_engine, self.login1, self.systemd1):
@@ -302,7 +299,7 @@ async def open_sandbox(root: Path, plot: Plot | None = None) -> AsyncIterator[Sa
             records,
             UpdateEngine(plot.scenario(), installed=installation, on_installed=installed),
             Login1(records, reboot_requested),
-            Systemd1(records, reboot_requested),
+            Systemd1(records, reboot_requested, units=node.layout.at("/etc/systemd/system")),
             environment={
                 "DBUS_SYSTEM_BUS_ADDRESS": bus.address,
                 "SSL_CERT_FILE": str(authority),

@@ -53,13 +53,13 @@ async def test_a_reboot_that_stays_refused_ends_the_run_with_an_error(bench: Ope
 
 
 @pytest.mark.accepts("C6", "C20", "I7")
-@pytest.mark.parametrize("member", ["StartTransientUnit", "GetUnit"])
-async def test_no_reboot_without_the_clean_up_that_it_takes(bench: OpenBench, member: str) -> None:
+async def test_no_other_docker_is_pinned_without_the_clean_up_that_it_takes(bench: OpenBench) -> None:
     async with bench(QUIET) as node:
-        node.box.systemd1.refuse(member, ErrorReply("org.freedesktop.systemd1.TransactionIsDestructive", "going down"))
-        await node.assert_tried_again(words="going down")
+        node.box.systemd1.refuse("EnableUnitFiles", ErrorReply("System.Error.ENOSPC", "No space left on device"))
+        await node.assert_tried_again(words="No space left")
+        assert not node.path("/etc/torcx/next-profile").exists()
         assert node.box.reboots == 0
-        node.box.systemd1.heal(member)
+        node.box.systemd1.heal("EnableUnitFiles")
         assert (await node.to_the_end()).code == 0
 
 

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from torcxd.dbus.bus import Bus, open_bus
-from torcxd.dbus.errors import ACCESS_DENIED, NO_SUCH_UNIT, UNIT_EXISTS, DBusError
+from torcxd.dbus.errors import ACCESS_DENIED, NO_SUCH_UNIT, DBusError
 from torcxd.dbus.login1 import InhibitMode, Login1
 from torcxd.dbus.service import ErrorReply
 from torcxd.dbus.systemd1 import Systemd1
@@ -117,26 +117,13 @@ async def test_starting_the_reboot_target_is_a_reboot(
     assert records.of("StartUnit") == [["reboot.target", "isolate"]]
 
 
-async def test_units_are_started_stopped_and_looked_at(
-    bus: Bus, systemd: systemd1_stand_in.Systemd1, records: Records
+async def test_a_unit_is_enabled_for_the_boots_to_come(
+    bus: Bus, systemd: systemd1_stand_in.Systemd1, records: Records, tmp_path: Path
 ) -> None:
-    manager = Systemd1(bus)
-    assert await manager.unit_active_state("kubelet.service") == "inactive"
-    await manager.start_unit("kubelet.service")
-    assert await manager.unit_active_state("kubelet.service") == "active"
-    await manager.stop_unit("kubelet.service")
-    assert await manager.unit_active_state("kubelet.service") == "inactive"
+    unit = tmp_path / "once.service"
     with pytest.raises(DBusError) as caught:
-        await manager.stop_unit("kubelet.service")
+        await Systemd1(bus).enable_unit_file(unit)
     assert (caught.value.name, caught.value.kind) == (NO_SUCH_UNIT, Kind.PERMANENT)
-    await manager.reload()
-    assert records.of("Reload") == [[]]
-
-
-async def test_a_transient_unit_exists_once(bus: Bus, systemd: systemd1_stand_in.Systemd1) -> None:
-    manager = Systemd1(bus)
-    await manager.start_transient_unit("once.service", "fail", {"Description": ("s", "once")})
-    assert systemd.transient == {"once.service": {"Description": ("s", "once")}}
-    with pytest.raises(DBusError) as caught:
-        await manager.start_transient_unit("once.service", "fail", {})
-    assert caught.value.name == UNIT_EXISTS
+    unit.write_text("[Install]\nWantedBy=multi-user.target\n")
+    await Systemd1(bus).enable_unit_file(unit)
+    assert records.of("EnableUnitFiles") == [[[str(unit)], False, True]] * 2

@@ -81,7 +81,7 @@ def test_the_way_of_a_node_with_an_os_update(core: Lifecycle) -> None:
     expected: list[tuple[str, Effect | None]] = [
         ("fetching", Fetch(UNRESOLVED)),
         ("fetching", None),
-        ("verified", Place(PLAN)),
+        ("verified", Place(PLAN, clean_docker=True)),
         ("staged", Compare(PLAN)),
         ("reboot-pending", Reboot(PLAN, clean_docker=True, accepted=False)),
     ]
