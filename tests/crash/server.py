@@ -31,6 +31,10 @@ class WatchedServer(ForkServer):
         self.watch: Watch | None = None
         self.builds: tuple[str, ...] = ()
 
+    def another(self) -> WatchedServer:
+        """The same server with a watch of its own, for another node at the same time."""
+        return WatchedServer(self._path)
+
     @asynccontextmanager
     async def start(
         self,

@@ -64,7 +64,7 @@ async def test_each_call_that_counts_is_seen_and_no_other(stage: Stage) -> None:
     assert process.code == 0, process.stderr
     assert [(each.name, each.where) for each in watch.calls] == EVERY_KIND
     # Two of the writes are longer than a byte, and can be torn.
-    assert watch.moments == len(EVERY_KIND) + 2
+    assert len(watch.moments) == len(EVERY_KIND) + 2
     assert watch.calls[1].data == b"first "
     assert watch.calls[2].data == b"second"
 
@@ -75,7 +75,7 @@ async def test_at_each_moment_what_was_before_is_done_and_nothing_else(stage: St
     for number, expected in enumerate(contents, 1):
         watch, process = await stage.run("every_kind", number)
         assert process.code == -signal.SIGKILL
-        assert watch.struck[0].number == number
+        assert len(watch.moments) == number
         assert stage.left().get("new") == expected
         (stage.folder / "new").unlink(missing_ok=True)
     assert [each.which for each in watch.struck] == ["before"]
@@ -109,7 +109,8 @@ async def test_what_a_peer_hears_of_a_killed_program(
         listener.listen()
         watch, process = await stage.run("that_talks", number)
         assert process.code == -signal.SIGKILL
-        assert (watch.struck[0].which, watch.struck[0].call.where) == (which, "peer")
+        assert watch.struck[0].which == which
+        assert watch.struck[0].call.where.startswith("peer")
         if heard is not None:
             connection, _ = await listener.accept()
             with connection:

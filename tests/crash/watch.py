@@ -10,32 +10,58 @@ The kill is that of systemd: SIGKILL to the program and to all that it has start
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISSOCK
+from typing import Final
 
 import trio
 
 from tests.crash import notify
 from tests.crash.calls import Call
 from tests.crash.memory import Sockets, process_of, read_call
+from tests.crash.said import said
+
+# What differs from node to node and from run to run in a file's name.
+_RANDOM: Final = re.compile(
+    r"(?<=\.)\w{8}(?=\.tmp$)|(?<=/importing-)\w+|(?<=/signature-)\w+|(?<=\.#lk)\w.*|[0-9a-f]{64,}"
+)
+
+
+def plain(name: str) -> str:
+    """A file's name without what is random in it."""
+    return _RANDOM.sub("…", name)
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Where a program was killed.
+    """Where a program can be killed.
 
-    :param number: counted from 1, over all threads, processes and starts since the last kill.
     :param which: ``before``, ``torn`` or ``unanswered``.
+    :param nth: how often there was one like it in the journey, this one included.
     """
 
-    number: int
     which: str
     call: Call
+    nth: int
+
+    @property
+    def kind(self) -> str:
+        """As ``torn write /etc/torcx/.next-profile.….tmp``."""
+        return f"{self.which} {self.call.name} {plain(self.call.where)}"
+
+    def __str__(self) -> str:
+        return f"{self.kind} #{self.nth}"
+
+
+# A number counts from 1, over all threads, processes and starts since the kill before; a text is that of a moment.
+Strike = int | str
 
 
 @dataclass(slots=True)
@@ -44,18 +70,23 @@ class Watch:
 
     :param folders: those whose files count, each with what stands for it in reports.
     :param peers: those whom the program speaks to, by address.
-    :param strikes: the numbers of the moments at which to kill; each is counted from the kill before it.
-    :ivar calls: all that were made, or were about to be made when a kill came.
-    :ivar struck: the kills so far.
-    :ivar moments: how many there were since the last kill.
+    :param strikes: when to kill, one after the other.
+    :ivar moments: all that were so far.
+    :ivar struck: those at which it killed.
     """
 
     folders: Mapping[Path, str]
     peers: Mapping[str, str]
-    strikes: tuple[int, ...] = ()
-    calls: list[Call] = field(default_factory=list)
+    strikes: tuple[Strike, ...] = ()
+    moments: list[Moment] = field(default_factory=list)
     struck: list[Moment] = field(default_factory=list)
-    moments: int = 0
+    _since: int = 0
+    _count: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def calls(self) -> list[Call]:
+        """The system calls so far: those that were made, and those at which it killed."""
+        return [each.call for each in self.moments if each.which == "before"]
 
     async def follow(self, listener: int, group: int) -> None:
         """Decide on every call, until all processes that are watched through *listener*, which is closed then, ended.
@@ -75,7 +106,7 @@ class Watch:
                 if not killed:
                     # What reads its memory fails if somebody else has killed it meanwhile.
                     with suppress(OSError):
-                        killed = self._struck_at(waiting, sockets, group)
+                        killed = self._strikes_at(waiting, sockets, group)
                 if not killed:
                     notify.let_go(listener, waiting)
         except BaseException:
@@ -84,33 +115,42 @@ class Watch:
         finally:
             os.close(listener)
 
-    def _struck_at(self, waiting: notify.Notification, sockets: Sockets, group: int) -> bool:
+    def _strikes_at(self, waiting: notify.Notification, sockets: Sockets, group: int) -> bool:
         call = read_call(waiting, sockets)
         if call is None:
             return False
-        if not call.peer:
-            name = self._name(call.where)
-            if name is None:
-                return False
-            call = replace(call, where=name)
-        self.calls.append(call)
-        due = self.strikes[len(self.struck)] if len(self.struck) < len(self.strikes) else None
+        name = self._name(call)
+        if name is None:
+            return False
+        call = replace(call, where=name)
         for which, data in _moments_of(call):
-            self.moments += 1
-            if self.moments == due:
+            moment = Moment(which, call, 1)
+            self._count[moment.kind] += 1
+            moment = replace(moment, nth=self._count[moment.kind])
+            self.moments.append(moment)
+            if self._is_due(moment):
                 if data:
                     _write(call, data)
                 _kill(group)
-                self.struck.append(Moment(self.moments, which, call))
-                self.moments = 0
+                self.struck.append(moment)
+                self._since = len(self.moments)
                 return True
         return False
 
-    def _name(self, path: str) -> str | None:
-        """What reports call the file, None for one that does not count."""
+    def _is_due(self, moment: Moment) -> bool:
+        if len(self.struck) == len(self.strikes):
+            return False
+        due = self.strikes[len(self.struck)]
+        return due in (len(self.moments) - self._since, str(moment))
+
+    def _name(self, call: Call) -> str | None:
+        """What reports call the file or the peer, and what it is told; None for a file that does not count."""
+        if call.peer:
+            word = said(call.data) if call.data else ""
+            return f"{call.where}: {word}" if word else call.where
         for folder, name in self.folders.items():
-            if Path(path).is_relative_to(folder):
-                return path.replace(str(folder), name, 1)
+            if Path(call.where).is_relative_to(folder):
+                return call.where.replace(str(folder), name, 1)
         return None
 
 
