@@ -14,6 +14,7 @@ from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Engine, Observer
 from torcxd.daemon.inhibitor import InhibitionGuard
 from torcxd.daemon.journal_observer import JournalObserver
+from torcxd.daemon.manager_observer import ManagerObserver
 from torcxd.daemon.narrator import Narrator
 from torcxd.daemon.notice import NoticeKeeper
 from torcxd.daemon.observers import Observers
@@ -26,46 +27,13 @@ from torcxd.dbus.bus import open_bus
 from torcxd.host.boot import read_boot_id
 from torcxd.host.notify import ServiceManager, watchdog_interval
 from torcxd.lifecycle.effects import End
-from torcxd.lifecycle.events import Event
-from torcxd.lifecycle.machine import Lifecycle, Policy, Step
-from torcxd.lifecycle.snapshot import Snapshot
+from torcxd.lifecycle.machine import Lifecycle, Policy
 from torcxd.sources.health import HealthBoard
 from torcxd.sources.supervisor import keep_running
 
 Exporter = Callable[[], Awaitable[None]]
 
 DAEMON = Policy(ends_when_published=False, ends_on_permanent=False, retry_for=None, attends=True)
-
-
-class ManagerObserver:
-    """Tells the service manager: ready once there is a plan or update_engine was heard, and one sentence a change."""
-
-    def __init__(self, manager: ServiceManager) -> None:
-        self._manager = manager
-        self._ready = False
-        self._told = ""
-
-    def stepped(self, step: Step, event: Event) -> None:
-        sentence = describe(step.snapshot)
-        if not self._ready and (step.snapshot.plan is not None or step.snapshot.os_update is not None):
-            self._ready = True
-            self._manager.ready(sentence)
-        elif sentence != self._told:
-            self._manager.status(sentence)
-        self._told = sentence
-
-
-def describe(snapshot: Snapshot) -> str:
-    """What the node's lifecycle is at, in one sentence for ``systemctl status``."""
-    target = snapshot.target
-    what = f" for OS {target.coming_os}" if target is not None else ""
-    if snapshot.failure is not None:
-        failure = snapshot.failure
-        times = "once" if failure.attempts == 1 else f"{failure.attempts} times"
-        return f"Work in state {snapshot.state}{what} failed {times}: {failure.message}"
-    if snapshot.waiting_for:
-        return f"{snapshot.state.capitalize()}{what}, waiting for {snapshot.waiting_for}."
-    return f"{snapshot.state.capitalize()}{what}."
 
 
 def export_metrics(
@@ -115,7 +83,7 @@ async def attend_node(
     guard = InhibitionGuard(lambda: open_bus(enable_fds=True), limit=ctx.settings.inhibit_for, random=random)
     shown = BusObject(random)
     notice = NoticeKeeper(OperatorDesk(ctx), random)
-    told: list[Observer] = [Narrator(ctx), JournalObserver(), ManagerObserver(manager), notice, *observers]
+    told: list[Observer] = [Narrator(ctx), JournalObserver(), ManagerObserver(manager, health), notice, *observers]
     if as_daemon:
         told += [guard, shown]
     exporters: list[Exporter] = []
@@ -130,9 +98,11 @@ async def attend_node(
         random=random,
         observer=Observers(*told),
     )
-    sources = Watch(ctx, engine.report, health, random, saw_node=notice.saw)
+    watched = Watch(ctx, engine.report, health, random, saw_node=notice.saw)
+    sources = watched.daemon_sources() if as_daemon else watched.hook_sources()
+    health.expect(sources)
     async with trio.open_nursery() as nursery:
-        for name, source in (sources.daemon_sources() if as_daemon else sources.hook_sources()).items():
+        for name, source in sources.items():
             nursery.start_soon(keep_running, name, source, health, random)
         nursery.start_soon(notice.run)
         if as_daemon:

@@ -100,12 +100,14 @@ class Lifecycle:
         an event of the chart.
         """
         if snapshot is None:
-            fresh = Snapshot(self.chart.initial, event.at, event.boot_id)
-            return Step(fresh, None, self._effects(fresh))
-        if snapshot.boot_id != event.boot_id:
+            begun = Snapshot(self.chart.initial, event.at, event.boot_id)
+        elif snapshot.boot_id != event.boot_id:
             return self.step(snapshot, Booted(event.at, event.boot_id))
-        resumed = memory.resumed(snapshot)
-        return Step(resumed, None, self._effects(resumed))
+        else:
+            begun = memory.resumed(snapshot)
+        if self.policy.attends:
+            begun = replace(begun, waiting_for=duties.waits_for(begun), waiting_until=None)
+        return Step(begun, None, self._effects(begun))
 
     def step(self, snapshot: Snapshot, event: Event) -> Step:
         """Handle one event.
@@ -127,11 +129,11 @@ class Lifecycle:
             effects = duties.on_stay(self._duty(remembered), remembered, event, self.policy)
             if any(isinstance(each, End) for each in effects):
                 remembered = memory.given_up(remembered)
+            if not duties.at_work(remembered) and remembered.next_try is None:
+                remembered = self._with_reason(remembered)
             return Step(remembered, None, effects)
         move = Move(snapshot.state, row.dest, event.trigger, row.because)
-        entered = memory.entered(remembered, row.dest, event)
-        if self.policy.attends:
-            entered = replace(entered, waiting_for=duties.waits_for(entered))
+        entered = self._with_reason(memory.entered(remembered, row.dest, event))
         return Step(entered, move, self._effects(entered))
 
     def _taken(self) -> Transition | None:
@@ -140,6 +142,12 @@ class Lifecycle:
 
     def _effects(self, snapshot: Snapshot) -> tuple[Effect, ...]:
         return duties.on_entry(self._duty(snapshot), snapshot, self.policy)
+
+    def _with_reason(self, snapshot: Snapshot) -> Snapshot:
+        """What is waited for where no effect is there to tell: in a process that serves the update operator."""
+        if not self.policy.attends:
+            return snapshot
+        return replace(snapshot, waiting_for=duties.waits_for(snapshot), waiting_until=None)
 
     def _duty(self, snapshot: Snapshot) -> str:
         """The name of the effect that the chart gives the state."""

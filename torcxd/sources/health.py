@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -39,10 +40,13 @@ class HealthBoard:
     """What all sources report of themselves.
 
     :param path: a file in /run that programs without this process's memory can read.
+    :ivar on_change: called whenever a source has come up, was found missing, or went away.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.sources: dict[str, SourceHealth] = {}
+        self.on_change: Callable[[], None] = lambda: None
+        self._expected: frozenset[str] = frozenset()
         self._path = path
         self._clock = clock
         self._written_at = float("-inf")
@@ -56,6 +60,7 @@ class HealthBoard:
                 log.info("The source %s is back.", name, extra=messages.SOURCE_BACK.extra({"TORCXD_SOURCE": name}))
             self.sources[name] = SourceHealth(True, now, now)
             self._write(now)
+            self.on_change()
             return
         known.heard_at = now
         if now - self._written_at >= _WRITE_INTERVAL:
@@ -73,13 +78,22 @@ class HealthBoard:
                 extra=messages.SOURCE_LOST.extra({"TORCXD_SOURCE": name, "TORCXD_REASON": detail}),
             )
             self.sources[name] = SourceHealth(False, now, known.heard_at if known else None, detail)
+            self.on_change()
         else:
             known.detail = detail
         self._write(now)
 
-    def all_up(self) -> bool:
-        """Whether every source that has reported is up."""
-        return all(each.up for each in self.sources.values())
+    def expect(self, names: Iterable[str]) -> None:
+        """These are the sources that there are."""
+        self._expected = frozenset(names)
+
+    def all_tried(self) -> bool:
+        """Whether each source that there is has come up or was found missing."""
+        return bool(self._expected) and self._expected <= self.sources.keys()
+
+    def missing(self) -> list[str]:
+        """The sources that have reported and are not up, by name."""
+        return sorted(name for name, each in self.sources.items() if not each.up)
 
     def _write(self, now: float) -> None:
         self._written_at = now

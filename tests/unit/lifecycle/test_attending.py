@@ -102,6 +102,13 @@ def failed(at: float, message: str = "the bucket is away") -> Failed:
 def test_nothing_begins_before_update_engine_has_told_what_it_does(core: Lifecycle) -> None:
     step = core.start(None, Started(0, "boot-1"))
     assert (step.snapshot.state, step.effects) == ("gathering", ())
+    # Every wait has a reason, from the first moment on, after a restart and whenever nothing goes on.
+    awaited = "update_engine to tell which OS version boots next"
+    assert step.snapshot.waiting_for == awaited
+    resumed = core.start(replace(step.snapshot, waiting_for="the cluster", waiting_until=5.0), Started(0, "boot-1"))
+    assert (resumed.snapshot.waiting_for, resumed.snapshot.waiting_until) == (awaited, None)
+    lost = run(core, step.snapshot, [OsUpdateSeen(1, NONE), failed(2), OsUpdateLost(3), RetryDue(4)])
+    assert (lost.effects, lost.snapshot.waiting_for) == ((), awaited)
     step = core.step(step.snapshot, OsUpdateSeen(1, NONE))
     assert (step.snapshot.state, step.effects) == ("gathering", (Gather(None, NONE),))
 

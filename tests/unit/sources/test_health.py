@@ -39,7 +39,7 @@ async def test_what_is_lost_and_found_is_told_once_and_written_at_once(
     board.down("node", "connection refused")
     board.down("node", "connection refused again")
     assert written(tmp_path)["node"]["detail"] == "connection refused again"
-    assert not board.all_up()
+    assert board.missing() == ["node"]
     board.up("node")
     assert written(tmp_path)["node"]["up"] is True
     assert [each.message for each in caplog.records] == [
