@@ -53,8 +53,7 @@ async def fetch(ctx: Context, effect: Fetch, report: Report) -> None:
 async def place(ctx: Context, effect: Place, report: Report) -> None:
     """Give the staged images their final names, pin the profile, remove what is not needed; report ``Placed``."""
     plan = effect.plan
-    running_os = read_os_release(ctx.layout.os_release).version
-    store = Store(ctx.layout, running_os, ctx.digests)
+    store, running_os = _stores(ctx)
     staging = Staging(ctx.layout.staging, ctx.digests)
     for image in plan.images:
         if await holds(ctx, store, image, running_os):
@@ -130,34 +129,41 @@ async def plan_without_traces(ctx: Context, plan: Plan) -> Plan:
 
 async def download(ctx: Context, http: HttpClient, plan: Plan) -> None:
     """Bring each image of a resolved plan that no store holds into staging."""
-    missing = await _missing(ctx, plan)
-    if missing:
+    store, running_os = _stores(ctx)
+    downloads = [
+        each
+        for image in plan.images
+        if not await holds(ctx, store, image, running_os) and (each := await _download_of(store, image))
+    ]
+    if downloads:
         staging = Staging(ctx.layout.staging, ctx.digests)
         fetcher = Fetcher(http, staging, parallel=ctx.settings.parallel, progress=ctx.progress)
-        await fetcher.fetch(missing)
+        await fetcher.fetch(downloads)
 
 
 async def missing_images(ctx: Context, plan: Plan) -> list[Image]:
     """The images of a resolved plan that neither a store nor the OS image has."""
-    running_os = read_os_release(ctx.layout.os_release).version
-    store = Store(ctx.layout, running_os, ctx.digests)
+    store, running_os = _stores(ctx)
     return [each for each in plan.images if not await holds(ctx, store, each, running_os)]
 
 
-async def _missing(ctx: Context, plan: Plan) -> list[Download]:
-    store = Store(ctx.layout, plan.target.current_os, ctx.digests)
-    downloads = []
-    for image in await missing_images(ctx, plan):
-        if await store.find_digest(image.name, image.reference, image.digest) is not None:
-            log.info("%s is in the store of another OS version already; it is linked.", image.label)
-        elif not image.urls:
-            raise PermanentError(
-                f"{image.label} should be in the OS image at {image.vendor_path}, but is not, and has no URL",
-                exit_code=EX_NOINPUT,
-            )
-        else:
-            downloads.append(Download(image.digest, image.urls, image.label))
-    return downloads
+def _stores(ctx: Context) -> tuple[Store, str]:
+    """The node's stores, and the OS version that runs and says which of them are mounted."""
+    running_os = read_os_release(ctx.layout.os_release).version
+    return Store(ctx.layout, running_os, ctx.digests), running_os
+
+
+async def _download_of(store: Store, image: Image) -> Download | None:
+    """What it takes to get *image*, None where another OS version's store has it."""
+    if await store.find_digest(image.name, image.reference, image.digest) is not None:
+        log.info("%s is in the store of another OS version already; it is linked.", image.label)
+        return None
+    if not image.urls:
+        raise PermanentError(
+            f"{image.label} should be in the OS image at {image.vendor_path}, but is not, and has no URL",
+            exit_code=EX_NOINPUT,
+        )
+    return Download(image.digest, image.urls, image.label)
 
 
 async def _manifest(
