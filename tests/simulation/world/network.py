@@ -7,9 +7,11 @@ that torcxd and its stand-ins say to each other takes virtual time and no real I
 from __future__ import annotations
 
 import array
+import hashlib
 import os
 import random
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
@@ -22,9 +24,12 @@ import trio
 _WINDOW: Final = 256 * 1024
 
 # Whose sockets those are that are opened now; the tasks of one simulated process inherit it.
-OWNER: Final[ContextVar[str]] = ContextVar("owner", default="world")
+WORLD: Final = "world"
+OWNER: Final[ContextVar[str]] = ContextVar("owner", default=WORLD)
 
 Address = Any
+# Told of all bytes that are sent, and when they arrive.
+Heard = Callable[[float, bytearray], None]
 
 
 @dataclass(slots=True)
@@ -57,8 +62,9 @@ class _Piece:
 class Pipe:
     """One direction of a connection."""
 
-    def __init__(self, link: Link, *, cut: int | None = None, flip: int | None = None) -> None:
+    def __init__(self, link: Link, heard: Heard, *, cut: int | None = None, flip: int | None = None) -> None:
         self.link = link
+        self._heard = heard
         self.pieces: deque[_Piece] = deque()
         self.buffered = 0
         self.sent = 0
@@ -95,6 +101,7 @@ class Pipe:
         last = self.pieces[-1].due if self.pieces else 0.0
         due = max(last, trio.current_time() + self.link.latency)
         self.pieces.append(_Piece(due, memoryview(bytes(piece)), descriptors))
+        self._heard(due, piece)
         self.wake()
         return len(piece)
 
@@ -238,8 +245,9 @@ class Socket(trio.socket.SocketType):
         """Become connected with *other*, which is the server's side."""
         cut = link.cuts.popleft() if link.cuts else None
         flip = link.flips.popleft() if link.flips else None
-        self._incoming = other._outgoing = Pipe(link, cut=cut, flip=flip)
-        self._outgoing = other._incoming = Pipe(link)
+        heard = self._network.heard
+        self._incoming = other._outgoing = Pipe(link, heard, cut=cut, flip=flip)
+        self._outgoing = other._incoming = Pipe(link, heard)
         self._peer = address
         other._peer, other._name = ("10.0.0.1", 1), address
 
@@ -345,11 +353,15 @@ class Socket(trio.socket.SocketType):
 class Network(trio.abc.SocketFactory, trio.abc.HostnameResolver):
     """All connections of a simulated world.
 
+    :param random_name: the part of the node's folder that is another one in each run; the digest passes over it.
     :ivar links: by the peer's address: ``("10.0.1.1", 443)``, or the path of a Unix socket.
     :ivar names: host names and their addresses.
+    :ivar digest: of every byte that was sent, and when it arrived.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, random_name: str) -> None:
+        self.digest = hashlib.sha256()
+        self._random_name = random_name.encode()
         self.links: dict[Address, Link] = {}
         self.names: dict[str, str] = {}
         self.listeners: dict[Address, Socket] = {}
@@ -358,6 +370,10 @@ class Network(trio.abc.SocketFactory, trio.abc.HostnameResolver):
         # Processes that were killed: what they still try goes nowhere.
         self.dead: set[str] = set()
         self._ports = 20_000
+
+    def heard(self, due: float, piece: bytearray) -> None:
+        self.digest.update(struct.pack("<d", due))
+        self.digest.update(piece.replace(self._random_name, b""))
 
     def link(self, address: Address) -> Link:
         return self.links.setdefault(address, Link())

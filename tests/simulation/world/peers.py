@@ -53,6 +53,8 @@ TOKEN_FILE: Final = "/etc/kubernetes/token"
 KEYRING: Final = "/etc/torcxd/pubring.gpg"
 # A key that no keyring has.
 FOREIGN: Final = Key("F" * 40)
+# The size of images that it signs.
+EVIL_SIZE: Final = 4321
 
 
 @functools.cache
@@ -125,7 +127,7 @@ class Peers:
             case "foreign" | "nonsense":
                 held = self.bucket.key, self.bucket.edit
                 self.bucket.key = FOREIGN if state == "foreign" else self.bucket.key  # type: ignore[assignment]
-                self.bucket.edit = _make_nonsense if state == "nonsense" else None
+                self.bucket.edit = _name_evil if state == "foreign" else _make_nonsense
                 try:
                     return await self.bucket.handle(request)
                 finally:
@@ -188,6 +190,17 @@ class _Started(trio.TaskStatus[None]):
         self._event.set()
 
 
+def _name_evil(manifest: dict[str, Any]) -> None:
+    """Name another image, which the bucket has, too."""
+    for each in manifest["value"]["packages"][0]["versions"]:
+        if "url" in each["locations"][0]:
+            evil = docker_image(each["version"], EVIL_SIZE)
+            honest = each["casDigest"]
+            each["hash"], each["casDigest"] = str(evil.digest), evil.digest.hex
+            url = each["locations"][0]["url"].replace(honest, evil.digest.hex)
+            each["locations"][0]["url"] = url.replace(f"/{BOARD}/", "/evil/")
+
+
 def _make_nonsense(manifest: dict[str, Any]) -> None:
     manifest["kind"] = "nonsense"
 
@@ -214,7 +227,7 @@ def make_peers(
     :param operator_reboots: called when the operator's agent reboots the node.
     """
     apiserver.Authority = _authority  # type: ignore[assignment,misc]
-    network = Network()
+    network = Network(root.name)
     network.names = {"bucket.example": _HOST, "api.example": _HOST}
     vendor = VendorDocker(VENDOR_DOCKER, docker_image(VENDOR_DOCKER).data)
     node = Node(
@@ -253,6 +266,8 @@ def make_peers(
         installed,
         keys,
     )
+    # Whoever made them put them into the bucket, too.
+    peers.bucket.publish("evil", "0.0.1", *(docker_image(each, EVIL_SIZE) for each in WANTED.values()))
     for each in (*OS_VERSIONS, LAST_OS):
         peers.publish(each)
     peers.put_mappings(mappings())

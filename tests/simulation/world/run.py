@@ -42,11 +42,13 @@ class Outcome:
     :param violations: empty when all is well.
     :param trace: what happened, a line each.
     :param counts: events, crashes, boots and the like.
+    :param digest: of every byte that was sent, and when.
     """
 
     violations: tuple[str, ...]
     trace: tuple[str, ...]
     counts: Counter[str] = field(default_factory=Counter)
+    digest: str = ""
 
 
 def run(story: Story) -> Outcome:
@@ -73,7 +75,7 @@ def run(story: Story) -> Outcome:
         boots=world.boots,
         seconds=round(world.length),
     )
-    return Outcome(tuple(each.replace(str(root), "") for each in violations), trace, counts)
+    return Outcome(tuple(each.replace(str(root), "") for each in violations), trace, counts, world.peers.network.digest.hexdigest())
 
 
 def _flat(error: BaseException) -> str:

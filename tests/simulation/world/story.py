@@ -18,7 +18,7 @@ OS_VERSIONS: Final = ("1520.8.0", "1576.4.0", "1632.3.0", "1688.5.3", "1745.7.0"
 LAST_OS: Final = "1800.6.0"
 KUBE_VERSIONS: Final = ("v1.8.4+coreos.0", "v1.8.9+coreos.0", "v1.9.6+coreos.0")
 # How long a story is before all faults end, in seconds.
-LENGTH: Final = 70 * MINUTE
+LENGTH: Final = 55 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)
