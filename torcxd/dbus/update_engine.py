@@ -14,6 +14,7 @@ from typing import Any, Final
 from torcxd.dbus.bus import Bus, check_signature, owner_change, owner_rule
 from torcxd.dbus.errors import INCONSISTENT_MESSAGE, DBusError
 from torcxd.dbus.signals import OwnerChange, Rule, Signal, Signals
+from torcxd.lifecycle.versions import parse_os_version
 
 NAME: Final = "com.coreos.update1"
 # The introspection XML says /com/coreos/update1/Manager; the service exports this one.
@@ -105,6 +106,12 @@ def _signalled_status(signal: Signal) -> Status:
 
 def _status(body: tuple[Any, ...]) -> Status:
     last_checked_time, progress, operation, new_version, new_size = body
+    if new_version not in _NO_VERSION:
+        try:
+            # It names a directory, and is a part of a URL.
+            parse_os_version(new_version)
+        except ValueError as error:
+            raise DBusError(INCONSISTENT_MESSAGE, f"{NAME} reports a version that is {error}") from error
     try:
         known = Operation(operation.removeprefix(STATUS_PREFIX))
     except ValueError as error:
