@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NoReturn
+from urllib.parse import urlsplit
 
 from torcxd.errors import EX_DATAERR, PermanentError
 from torcxd.lifecycle.catalog import Digest, Location, Package, PackageManifest, PackageVersion
@@ -145,7 +146,7 @@ class _Reader:
                 self.refuse(f"{path}.path", f"{file[:80]!a} is not an absolute path")
             yield Location(path=file)
         if url is not None:
-            problem = url_problem(url)
+            problem = url_problem(url) or _secret(url)
             if problem:
                 self.refuse(f"{path}.url", problem)
             yield Location(url=url)
@@ -174,6 +175,11 @@ class _Reader:
             return component(text)
         except ValueError as error:
             self.refuse(f"{path}.{key}", str(error))
+
+
+def _secret(url: str) -> str:
+    """Why *url*, which is kept in the record that everybody on the node can read, should not be there."""
+    return "it holds a user name or password" if "@" in urlsplit(url).netloc else ""
 
 
 def _kind(value: Any) -> str:

@@ -23,7 +23,7 @@ from torcxd.daemon.inspection import holds
 from torcxd.errors import EX_NOINPUT, PermanentError
 from torcxd.host import docker_cleanup
 from torcxd.host.os_release import read_os_release
-from torcxd.http import HttpClient, raise_for_status
+from torcxd.http import HttpClient, raise_for_status, redact
 from torcxd.lifecycle.catalog import PackageManifest
 from torcxd.lifecycle.effects import Fetch, Place
 from torcxd.lifecycle.events import Fetched, Placed, Resolved, StagingLost
@@ -174,6 +174,8 @@ async def _manifest(
     os_version: str,
 ) -> PackageManifest:
     url = render_url(ctx.settings.torcx_manifest_url, board, os_version)
+    # For messages: it may carry a password or a signature of its own.
+    where = redact(url)
     bodies: dict[str, bytes] = {}
 
     async def get(suffix: str, limit: int) -> None:
@@ -187,9 +189,9 @@ async def _manifest(
             nursery.start_soon(get, ".asc", _LARGEST_SIGNATURE)
     # Nothing is made of the manifest before its signature is good.
     if verifier is None:
-        log.warning("The manifest %s is used unverified: --no-verify-signatures is set.", url)
+        log.warning("The manifest %s is used unverified: --no-verify-signatures is set.", where)
     else:
         purpose = {BOARD: board, OS_VERSION: os_version}
-        signer = await verifier.verify(bodies[""], bodies[".asc"], url, purpose)
-        log.debug("The manifest %s is signed by %s.", url, signer)
-    return parse_manifest(bodies[""], url)
+        signer = await verifier.verify(bodies[""], bodies[".asc"], where, purpose)
+        log.debug("The manifest %s is signed by %s.", where, signer)
+    return parse_manifest(bodies[""], where)
