@@ -1,4 +1,4 @@
-"""Keys good and bad, made once, and a scene for each test."""
+"""Keys good and bad, made once; a scene for each test; and a bus with the attacker on it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import trio
+from jeepney.io.trio import DBusConnection
 
 from tests.hostile.scene import BOARD, IMAGE, OS, OTHER_IMAGE, OTHER_OS, Answer, Forgery, Scene
+from torcxd.dbus.bus import Bus, open_bus
+from torcxd.dbus.connection import connect
+from torcxd.sandbox import update_engine as stand_in
 from torcxd.sandbox.bucket import Bucket
+from torcxd.sandbox.bus import PrivateBus, private_bus
 from torcxd.sandbox.http_server import Request, Response, serve
 from torcxd.sandbox.keys import Keys, SigningKey
 from torcxd.sandbox.node import Node, VendorDocker
@@ -82,3 +88,30 @@ async def scene(
     async with serve(answer, ssl_context=authority.server_context()) as server:
         bucket.url = server.url
         yield Scene(node, bucket, server, ring.good, forged)
+
+
+@pytest.fixture
+async def private() -> AsyncIterator[PrivateBus]:
+    with tempfile.TemporaryDirectory(prefix="bus.") as directory:
+        async with private_bus(Path(directory)) as bus:
+            yield bus
+
+
+@pytest.fixture
+async def server(private: PrivateBus, nursery: trio.Nursery) -> stand_in.UpdateEngine:
+    engine = stand_in.UpdateEngine()
+    await nursery.start(engine.serve, private.address)
+    return engine
+
+
+@pytest.fixture
+async def attacker(private: PrivateBus) -> AsyncIterator[DBusConnection]:
+    connection = await connect(private.address)
+    yield connection
+    await connection.aclose()
+
+
+@pytest.fixture
+async def bus(private: PrivateBus) -> AsyncIterator[Bus]:
+    async with open_bus(private.address) as opened:
+        yield opened

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,46 +13,18 @@ from jeepney.io.trio import DBusConnection
 from tests.hostile.attack import attack, removed
 from torcxd.dbus import bus as bus_module
 from torcxd.dbus import update_engine
-from torcxd.dbus.bus import Bus, open_bus
-from torcxd.dbus.connection import connect
+from torcxd.dbus.bus import Bus
 from torcxd.dbus.errors import DBusError
 from torcxd.dbus.signals import OwnerChange, Rule
 from torcxd.dbus.update_engine import INTERFACE, NAME, PATH, STATUS_SIGNATURE, UpdateEngine
 from torcxd.sandbox import update_engine as stand_in
-from torcxd.sandbox.bus import PrivateBus, private_bus
+from torcxd.sandbox.bus import PrivateBus
 from torcxd.sources.update_engine import follow_update
 
 EVIL = "9999.0.0"
 OWNER_CHANGED = ("/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged")
 # The rule as it was without a sender.
 ANYBODY = removed(update_engine, "_STATUS_UPDATE", Rule(PATH, INTERFACE, "StatusUpdate"))
-
-
-@pytest.fixture
-async def private() -> AsyncIterator[PrivateBus]:
-    with tempfile.TemporaryDirectory(prefix="bus.") as directory:
-        async with private_bus(Path(directory)) as bus:
-            yield bus
-
-
-@pytest.fixture
-async def server(private: PrivateBus, nursery: trio.Nursery) -> stand_in.UpdateEngine:
-    engine = stand_in.UpdateEngine()
-    await nursery.start(engine.serve, private.address)
-    return engine
-
-
-@pytest.fixture
-async def attacker(private: PrivateBus) -> AsyncIterator[DBusConnection]:
-    connection = await connect(private.address)
-    yield connection
-    await connection.aclose()
-
-
-@pytest.fixture
-async def bus(private: PrivateBus) -> AsyncIterator[Bus]:
-    async with open_bus(private.address) as opened:
-        yield opened
 
 
 def forged(operation: str, version: str, *, to: Bus | None = None) -> Any:

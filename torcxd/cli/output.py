@@ -56,11 +56,11 @@ def set_up_logging(level: str, journal_socket: Path) -> None:
     """
     # Only commands that log need them, and `status` is not one of these.
     from torcxd.host.journal import Journal
-    from torcxd.host.journal_handler import JournalHandler
+    from torcxd.host.journal_handler import JournalHandler, PlainFormatter
 
     in_journal = _speaks_to_journal()
     lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(_JournalLines() if in_journal else _TerminalLines())
+    lines.setFormatter(_JournalLines(PlainFormatter()) if in_journal else _TerminalLines(PlainFormatter()))
     root = logging.getLogger()
     root.handlers[:] = [JournalHandler(Journal(journal_socket), "torcxd", lines, replaces_lines=in_journal)]
     root.setLevel(level.upper())
@@ -81,8 +81,17 @@ def _speaks_to_journal() -> bool:
 
 
 class _TerminalLines(logging.Formatter):
+    """Lines with the time, in colour.
+
+    :param text: makes the text of a record.
+    """
+
+    def __init__(self, text: logging.Formatter) -> None:
+        super().__init__()
+        self._text = text
+
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = self._text.format(record)
         stamp = dim(time.strftime("%H:%M:%S", time.localtime(record.created)), sys.stderr)
         if record.levelno >= logging.ERROR:
             return f"{stamp} {paint(text, RED, sys.stderr)}"
@@ -92,6 +101,11 @@ class _TerminalLines(logging.Formatter):
 
 
 class _JournalLines(logging.Formatter):
+    """Lines with their priority.
+
+    :param text: makes the text of a record.
+    """
+
     _PRIORITIES: Final = {
         logging.DEBUG: 7,
         logging.INFO: 6,
@@ -100,7 +114,11 @@ class _JournalLines(logging.Formatter):
         logging.CRITICAL: 2,
     }
 
+    def __init__(self, text: logging.Formatter) -> None:
+        super().__init__()
+        self._text = text
+
     def format(self, record: logging.LogRecord) -> str:
         priority = self._PRIORITIES.get(record.levelno, 6)
         # A line break would end the entry and lose the priority of the rest.
-        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+        return "\n".join(f"<{priority}>{line}" for line in self._text.format(record).splitlines())

@@ -134,12 +134,20 @@ def _is_source(value: Any) -> bool:
 def render(report: dict[str, Any], now: float) -> str:
     """The report for people."""
     try:
-        lines = _lines(report, now)
+        lines = _lines(_printable(report), now)
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
         # Whole, and yet not written by any torcxd.
         lines = [("Problem", "the state file is of a shape that torcxd does not know; --json shows what it holds")]
-    # A terminal takes no half characters, which JSON can hold.
-    return "".join(f"{key + ':':12}{value}\n" for key, value in lines).encode("utf-8", "replace").decode()
+    return "".join(f"{key + ':':12}{value}\n" for key, value in lines)
+
+
+def _printable(value: Any) -> Any:
+    """*value* with texts that a terminal takes for texts: peers have written a part of them."""
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(each if each.isprintable() else "?" for each in value)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(each) for key, each in value.items()}
+    return [_printable(each) for each in value] if isinstance(value, list) else value
 
 
 def _lines(report: dict[str, Any], now: float) -> list[tuple[str, str]]:

@@ -10,6 +10,8 @@ from typing import Final, Protocol, TextIO
 
 import trio
 
+from torcxd.errors import one_line
+
 # Ten times a second is smooth to the eye and costs nothing beside a download.
 _REFRESH: Final = 0.1
 # A bar of twenty characters moves every five per cent; below six it says less than the figure beside it.
@@ -50,6 +52,7 @@ class LiveLine:
         self._drawn = False
 
     def advanced(self, label: str, done: int, total: int | None) -> None:
+        label = one_line(label)
         self._parts[label] = (done, total)
         now = trio.current_time()
         complete = total is not None and done >= total

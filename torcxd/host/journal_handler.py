@@ -8,8 +8,9 @@ lines stay where they are, and only what carries a ``MESSAGE_ID`` is entered int
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Any, Final
 
+from torcxd.errors import one_line
 from torcxd.host.journal import Journal
 
 # syslog's priorities; sd-daemon(3).
@@ -20,6 +21,16 @@ _PRIORITIES: Final = (
     (logging.INFO, "6"),
     (logging.NOTSET, "7"),
 )
+
+
+class PlainFormatter(logging.Formatter):
+    """The message, of which peers may have written a part, on one line; and below it the traceback, if there is one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return one_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(map(one_line, super().formatException(ei).split("\n")))
 
 
 class JournalHandler(logging.Handler):
@@ -37,7 +48,7 @@ class JournalHandler(logging.Handler):
         self._identifier = identifier
         self._lines = lines
         self._replaces_lines = replaces_lines
-        self.setFormatter(logging.Formatter())
+        self.setFormatter(PlainFormatter())
 
     def emit(self, record: logging.LogRecord) -> None:
         fields: dict[str, str] = getattr(record, "journal", {})
@@ -51,7 +62,7 @@ class JournalHandler(logging.Handler):
                     "CODE_FILE": record.pathname,
                     "CODE_LINE": str(record.lineno),
                     "CODE_FUNC": record.funcName or "",
-                    **fields,
+                    **{name: one_line(value) for name, value in fields.items()},
                 }
             )
         if not (entered and self._replaces_lines):

@@ -13,6 +13,8 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from torcxd.errors import one_line
+
 log = logging.getLogger(__name__)
 
 # The manager reads at most a page, and ignores a longer message whole; this leaves room for the other assignments.
@@ -99,7 +101,7 @@ def _address(name: str) -> str | None:
 
 def _status(text: str) -> tuple[str, ...]:
     # A line break would begin another assignment.
-    line = " ".join(text.split())
+    line = one_line(" ".join(text.split()))
     if not line:
         return ()
     return ("STATUS=" + line.encode("utf-8", "replace")[:_LONGEST_STATUS].decode("utf-8", "ignore"),)

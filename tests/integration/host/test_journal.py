@@ -107,7 +107,7 @@ def test_records_become_entries_and_no_lines_where_both_would_end_in_the_journal
     assert entry.pop("CODE_FILE") == __file__
     assert int(entry.pop("CODE_LINE")) > 0
     assert entry == {
-        "MESSAGE": "no space\nleft",
+        "MESSAGE": "no space?left",
         "PRIORITY": "4",
         "SYSLOG_IDENTIFIER": "torcxd",
         "CODE_FUNC": "test_records_become_entries_and_no_lines_where_both_would_end_in_the_journal",
