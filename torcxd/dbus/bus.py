@@ -148,7 +148,7 @@ class Bus:
         try:
             await self._call_bus("AddMatch", owner_rule(name).match_rule().serialise())
             try:
-                (owner,) = await self._call_bus("GetNameOwner", name)
+                (owner,) = await self._call_bus("GetNameOwner", name, returns="s")
             except DBusError as error:
                 if not error.absent:
                     raise
@@ -160,8 +160,8 @@ class Bus:
         if self._owners[name] is None:
             self._owners[name] = owner
 
-    async def _call_bus(self, method: str, argument: str) -> tuple[Any, ...]:
-        return await self.call(_BUS_NAME, _BUS_PATH, _BUS_NAME, method, "s", argument)
+    async def _call_bus(self, method: str, argument: str, returns: str | None = None) -> tuple[Any, ...]:
+        return await self.call(_BUS_NAME, _BUS_PATH, _BUS_NAME, method, "s", argument, returns=returns)
 
     async def _remove_matches(self, rules: list[str]) -> None:
         address = DBusAddress(_BUS_PATH, bus_name=_BUS_NAME, interface=_BUS_NAME)
