@@ -20,7 +20,7 @@ from torcxd.lifecycle import duties, memory
 from torcxd.lifecycle.chart import Chart, Transition
 from torcxd.lifecycle.duties import EFFECTS
 from torcxd.lifecycle.effects import Effect, End
-from torcxd.lifecycle.events import Booted, Event, Started
+from torcxd.lifecycle.events import Booted, Event, RetryDue, Started
 from torcxd.lifecycle.guards import GUARDS
 from torcxd.lifecycle.policy import Policy
 from torcxd.lifecycle.snapshot import Snapshot
@@ -126,6 +126,9 @@ class Lifecycle:
             raise IllegalEvent(f"{event.trigger} in {snapshot.state}: no guard holds")
         remembered = memory.remember(snapshot, event)
         if row.dest is None:
+            if self.policy.attends and isinstance(event, RetryDue):
+                # The failure has put another reason to wait in the place of the state's own.
+                remembered = replace(remembered, waiting_for=duties.waits_for(remembered))
             effects = duties.on_stay(self._duty(remembered), remembered, event, self.policy)
             if any(isinstance(each, End) for each in effects):
                 remembered = memory.given_up(remembered)

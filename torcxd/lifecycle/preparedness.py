@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from torcxd.lifecycle.facts import OsUpdate, Plan
 from torcxd.lifecycle.snapshot import Snapshot
 
 # The states in which the disk holds the plan's complete set.
@@ -27,9 +28,22 @@ def unprepared(snapshot: Snapshot) -> str:
         return f"the addons for OS version {update.version or 'now running'} are not staged yet"
     if plan.target.next_os != update.version:
         return f"the node is prepared for OS version {plan.target.coming_os}, not for {update.version}"
+    if update.version is not None and not update.pending:
+        # It was installed, and was withdrawn to be installed anew: a boot now would bring what runs already.
+        return f"the OS update to {update.version} is not installed yet"
     if plan.boot_os != plan.target.coming_os:
         return f"OS version {plan.target.coming_os} was rolled back too often"
     return ""
+
+
+def is_for(plan: Plan, seen: OsUpdate) -> bool:
+    """Whether *plan* is for what update_engine says now: asked once more before the node may go down (I3, I4).
+
+    One that forgot the version of what it has installed was believed on the record's word (N3).
+    """
+    if seen.unknown:
+        return plan.target.next_os is not None
+    return seen.version == plan.target.next_os and (seen.pending or seen.version is None)
 
 
 def withholding(snapshot: Snapshot) -> str:
