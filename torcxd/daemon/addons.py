@@ -44,7 +44,7 @@ async def fetch(ctx: Context, effect: Fetch, report: Report) -> None:
     plan = effect.plan
     async with ctx.bucket() as http:
         if not plan.resolved:
-            plan = await resolve_plan(ctx, http, plan)
+            plan = ctx.ahead.take(plan) or await resolve_plan(ctx, http, plan)
             await report(Resolved(ctx.clock.now(), plan))
         await download(ctx, http, plan)
     await report(Fetched(ctx.clock.now()))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torcxd.addons.hashing import Digests
 from torcxd.clock import Clock, SystemClock
+from torcxd.daemon.ahead import Ahead
 from torcxd.daemon.counts import Counts
 from torcxd.daemon.kept import Kept
 from torcxd.daemon.progress import Progress, Silent
@@ -33,6 +34,7 @@ class Context:
     :param access: the way to the API server.
     :param authorities: the host's certificate authorities, for the bucket.
     :param counts: what happened, for the metrics.
+    :param ahead: what was fetched while the OS update was still downloading.
     :param asks_docker: whether Docker may be asked which it is. Where systemd activates it by its socket, asking starts
         it, which before the end of the bootstrap would be too early.
     """
@@ -47,6 +49,7 @@ class Context:
     access: Kept[LoadedAccess | None] = field(default_factory=Kept)
     authorities: Kept[ssl.SSLContext] = field(default_factory=Kept)
     counts: Counts = field(default_factory=Counts)
+    ahead: Ahead = field(default_factory=Ahead)
     asks_docker: bool = False
 
     def path(self, setting: str) -> Path:

@@ -208,5 +208,7 @@ class _Prefetcher:
                     async with self._ctx.bucket() as http:
                         plan = await resolve_plan(self._ctx, http, Plan(target, target.coming_os))
                         await download(self._ctx, http, plan)
+                    self._ctx.ahead.keep(plan)
+                    log.info("The addons for OS version %s are fetched.", self._version)
                 except Exception as raised:
                     log.debug("Fetching ahead failed: %s.", as_single(raised))

@@ -180,6 +180,20 @@ async def test_the_addons_are_fetched_while_the_os_downloads(bench: OpenBench) -
         assert node.box.reboots == 1
 
 
+@pytest.mark.accepts("N9")
+async def test_what_was_verified_while_the_os_downloads_is_not_asked_for_again(bench: OpenBench) -> None:
+    async with bench(UPDATING) as node:
+        node.box.update_engine.scenario = stuck(NEW_OS, 0.0)
+        async with node.start("bootstrap", *node.box.flags) as process:
+            await process.says(f"The addons for OS version {NEW_OS} are fetched.")
+            asked = len(node.bucket_paths())
+            reboot_asked = node.box.reboot_asked
+            await node.pending_update()
+            await reboot_asked.wait()
+            process.send(signal.SIGTERM)
+        assert len(node.bucket_paths()) == asked
+
+
 @pytest.mark.accepts("N8", "I3")
 async def test_another_version_in_the_end_supersedes_the_announced_one(bench: OpenBench) -> None:
     async with bench(UPDATING) as node:

@@ -64,7 +64,7 @@ async def test_an_os_update_with_another_docker(bench: OpenBench) -> None:
         assert profile["value"]["images"] == [{"name": "docker", "reference": "17.03"}]
         assert node.path("/etc/torcx/next-profile").read_text() == "tectonic\n"
         # The clean-up was in place before the reboot was asked for.
-        assert [each["member"] for each in node.box.records.entries] == ["StartTransientUnit", "Reboot"]
+        assert [each["member"] for each in node.box.records.entries] == ["EnableUnitFiles", "Reboot"]
 
         assert await node.box.reboot() == ""
         asked = (len(node.box.bucket_server.requests), len(node.box.api_server.requests))
