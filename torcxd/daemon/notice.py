@@ -15,7 +15,7 @@ from torcxd.daemon.operator import OperatorDesk
 from torcxd.errors import TorcxdError
 from torcxd.kube.nodes import Node
 from torcxd.lifecycle import retry
-from torcxd.lifecycle.events import Event
+from torcxd.lifecycle.events import Event, OsUpdateLost, OsUpdateSeen
 from torcxd.lifecycle.machine import Step
 from torcxd.lifecycle.preparedness import withholding
 
@@ -32,12 +32,16 @@ class NoticeKeeper:
         self._desk = desk
         self._random = random
         self._reason = ""
+        self._heard = False
         self._node: Node | None = None
         self._changed = trio.Event()
         self._work = trio.CancelScope()
 
     def stepped(self, step: Step, event: Event) -> None:
-        reason = withholding(step.snapshot)
+        self._heard = self._heard or isinstance(event, OsUpdateSeen | OsUpdateLost)
+        # Before update_engine was tried, nothing is wrong but that this process is new: an answer that its predecessor
+        # gave is not taken back for that.
+        reason = withholding(step.snapshot) if self._heard else ""
         if reason != self._reason:
             self._reason = reason
             # Cut off before the state's effects begin: the answer must not meet a reason that is still being written.
@@ -63,8 +67,12 @@ class NoticeKeeper:
     async def _keep(self) -> None:
         attempt = 0
         while self._due():
+            seen = self._node
             try:
-                self._node = await self._desk.keep_notice(self._reason)
+                kept = await self._desk.keep_notice(self._reason)
+                if self._node is seen:
+                    # Otherwise the watch has told of something newer meanwhile.
+                    self._node = kept
             except TorcxdError as error:
                 if not attempt and self._reason:
                     log.warning(

@@ -56,10 +56,10 @@ class HealthBoard:
         now = self._clock.now()
         known = self.sources.get(name)
         if known is None or not known.up:
-            if known is not None:
-                log.info("The source %s is back.", name, extra=messages.SOURCE_BACK.extra({"TORCXD_SOURCE": name}))
             self.sources[name] = SourceHealth(True, now, now)
             self._write(now)
+            if known is not None:
+                log.info("The source %s is back.", name, extra=messages.SOURCE_BACK.extra({"TORCXD_SOURCE": name}))
             self.on_change()
             return
         known.heard_at = now
@@ -70,18 +70,20 @@ class HealthBoard:
         """*name* lost its peer; told once, until it is back."""
         now = self._clock.now()
         known = self.sources.get(name)
-        if known is None or known.up:
-            log.warning(
-                "The source %s is lost: %s. The others go on.",
-                name,
-                detail,
-                extra=messages.SOURCE_LOST.extra({"TORCXD_SOURCE": name, "TORCXD_REASON": detail}),
-            )
-            self.sources[name] = SourceHealth(False, now, known.heard_at if known else None, detail)
-            self.on_change()
-        else:
+        if known is not None and not known.up:
             known.detail = detail
+            self._write(now)
+            return
+        self.sources[name] = SourceHealth(False, now, known.heard_at if known else None, detail)
+        # Before it is told: who hears of it and looks shall find it.
         self._write(now)
+        log.warning(
+            "The source %s is lost: %s. The others go on.",
+            name,
+            detail,
+            extra=messages.SOURCE_LOST.extra({"TORCXD_SOURCE": name, "TORCXD_REASON": detail}),
+        )
+        self.on_change()
 
     def expect(self, names: Iterable[str]) -> None:
         """These are the sources that there are."""

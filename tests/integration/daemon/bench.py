@@ -80,6 +80,13 @@ class Service(Bench):
         assert self.box.api_server is not None
         return [each for each in self.box.api_server.requests if each.method == "PATCH"]
 
+    async def hung_patch(self) -> Request:
+        """Wait for a patch of the node that the API server takes and, for now, does nothing about."""
+        assert self.box.api_server is not None
+        seen = len(self.patches())
+        await self.box.api_server.wait_until(lambda _: len(self.patches()) > seen)
+        return self.patches()[-1]
+
     def put_in_service(self) -> None:
         """The node was bootstrapped: Docker 17.03 runs, kubelet.env is there, the agent has introduced itself."""
         box = self.box

@@ -17,14 +17,6 @@ IMAGE = "17.03.torcx.tgz"
 NOT_STAGED = "are not staged yet"
 
 
-async def hung_patch(node: Service) -> Request:
-    """Wait for a patch of the node that the API server takes and does nothing about."""
-    assert node.box.api_server is not None
-    seen = len(node.patches())
-    await node.box.api_server.wait_until(lambda _: len(node.patches()) > seen)
-    return node.patches()[-1]
-
-
 async def begun(node: Service) -> None:
     """Wait until an image is being downloaded."""
     await node.box.bucket_server.wait_until(lambda _: any(IMAGE in each for each in node.bucket_paths()))
@@ -95,7 +87,7 @@ async def test_a_reason_that_arrives_late_does_not_take_the_answer_back(service:
         await begun(node)
         node.box.api.faults.extend([None, ApiFault.HANG])
         node.ask()
-        patch = await hung_patch(node)
+        patch = await node.hung_patch()
         released.set()
         await node.until_answered()
         await arrives_late(node, patch)
@@ -109,7 +101,7 @@ async def test_an_answer_that_arrives_late_is_none(service: OpenService) -> None
         node.box.bucket.fail(MANIFEST, Fault.NOT_FOUND)
         node.box.api.faults.extend([None, ApiFault.HANG])
         node.ask()
-        patch = await hung_patch(node)
+        patch = await node.hung_patch()
         assert TRUE.encode() in patch.body
         await node.install()
         await node.until_reason("404")
@@ -129,7 +121,7 @@ async def test_a_reason_that_is_wiped_late_stays(service: OpenService) -> None:
         await node.until(lambda: len(node.events("TorcxRebootWithheld")) == 1)
         node.box.api.faults.extend([None, ApiFault.HANG])
         node.withdraw()
-        patch = await hung_patch(node)
+        patch = await node.hung_patch()
         node.ask()
         await node.status_when(lambda report: bool(report["hook"]["asked"]))
         await arrives_late(node, patch)

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from tests.integration.daemon.bench import IMAGE, OpenService
+from torcxd.sandbox.apiserver_faults import Fault
 from torcxd.sandbox.sandbox import NEW_OS, OLD_OS
 
 
@@ -62,6 +63,30 @@ async def test_killed_in_any_state_it_resumes(service: OpenService, line: str) -
             await node.until_answered()
             await node.status_when(lambda report: report["state"] == "reboot-pending")
             assert f"{NEW_OS}/{IMAGE}" in node.stored()
+
+
+@pytest.mark.accepts("A27", "N2", "I3")
+@pytest.mark.parametrize("arrives", [True, False], ids=["the-patch-arrived", "it-did-not"])
+async def test_killed_while_the_answer_is_on_its_way(service: OpenService, arrives: bool) -> None:
+    async with service() as node:
+        async with node.daemon() as daemon:
+            await daemon.says("→ done")
+            # The node is read, then patched.
+            node.box.api.faults.extend([None, Fault.HANG])
+            node.ask()
+            patch = await node.hung_patch()
+            if arrives:
+                node.box.api.answer(patch)
+            daemon.send(signal.SIGKILL)
+            await daemon.ended()
+        assert node.answered is arrives
+        async with node.daemon() as daemon:
+            await node.until_answered()
+            await node.status_when(lambda report: report["hook"]["answered"] is True)
+            assert "has to wait" not in daemon.stderr or not arrives
+        # Answered once, and never taken back.
+        assert node.told == [(node.annotation, "true")]
+        assert len(node.patches()) == (1 if arrives else 2)
 
 
 @pytest.mark.accepts("N4", "I7")

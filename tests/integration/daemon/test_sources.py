@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.daemon.bench import IMAGE, MANIFEST, NODE, OpenService, Service
+from tests.integration.daemon.bench import IMAGE, MANIFEST, MAPPINGS, NODE, OpenService, Service
 from torcxd.sandbox.apiserver_faults import Fault as ApiFault
 from torcxd.sandbox.apiserver_watch import WatchFault
 from torcxd.sandbox.bucket_faults import Fault
@@ -155,7 +155,42 @@ async def test_an_api_server_that_goes_and_comes_back(service: OpenService) -> N
         await node.until_answered()
 
 
-@pytest.mark.parametrize("fault", [WatchFault.GONE, WatchFault.EXPIRED, WatchFault.CUT_MID_LINE, WatchFault.NOT_JSON])
+@pytest.mark.accepts("N3")
+async def test_the_mappings_lost_alone_stop_nobody_else(service: OpenService) -> None:
+    """As by an RBAC rule for ConfigMaps that is gone."""
+    async with service() as node, node.daemon() as daemon:
+        await daemon.says("→ done")
+        node.box.api.forbidden.add(("get", "configmaps"))
+        node.box.api.watches.end_all()
+        # Every watch has ended; the others begin anew.
+        await daemon.says("The source mappings is lost")
+        await daemon.says("The source node is back.")
+        assert down(node) == {"mappings"}
+        assert "forbidden" in sources(node)["mappings"]["detail"]
+        # An update is staged by the node's own mappings, and the operator answered.
+        await node.install()
+        await daemon.says("→ reboot-pending")
+        node.ask()
+        await node.until_answered()
+        assert down(node) == {"mappings"}
+        node.box.api.forbidden.clear()
+        await daemon.says("The source mappings is back.")
+        node.set_mappings(MAPPINGS.format('["1.12"]'))
+        await daemon.says("is cleaned in the boot that brings it")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        WatchFault.GONE,
+        WatchFault.EXPIRED,
+        WatchFault.ERROR,
+        WatchFault.END,
+        WatchFault.CUT_MID_LINE,
+        WatchFault.HALF_CLOSE,
+        WatchFault.NOT_JSON,
+    ],
+)
 async def test_a_watch_that_breaks_is_begun_anew(service: OpenService, fault: WatchFault) -> None:
     async with service() as node, node.daemon() as daemon:
         await daemon.says("→ done")
