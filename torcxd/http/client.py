@@ -36,17 +36,20 @@ _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRAC
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long to wait for a peer that says nothing, in seconds. There is no limit for a transfer as a whole.
+    """How long to wait for a peer, in seconds. There is no limit for a stream as a whole.
 
     :param connect: name resolution, TCP, proxy and TLS together. Ten seconds outlast two lost SYNs and a slow resolver.
     :param first_byte: from the first byte of the request to the last of the answer's head. An API server under load,
         or a bucket that wakes a cold object, can take many seconds.
     :param stall: between two pieces of a body. It starts anew with each, so a slow link is fine, a dead one is not.
+    :param whole: for the body of an answer that is taken whole. Most have some kilobytes; the largest, 16 MiB, takes a
+        line of half a megabit a second. Without a limit a server could hold its client for ever, byte by byte.
     """
 
     connect: float = 10
     first_byte: float = 30
     stall: float = 30
+    whole: float = 300
 
 
 class HttpClient:
@@ -100,18 +103,14 @@ class HttpClient:
         :raises HttpError: for anything but an answer.
         """
         async with self._stream(method, url, headers, body, follow_redirects, self._timeouts.stall) as answer:
-            content = bytearray()
-            if answer.status < 400 or not answer.is_encoded:
-                async for piece in answer:
-                    content += piece
-                    if len(content) > max_bytes:
-                        raise HttpError(
-                            f"the answer is larger than {max_bytes} bytes",
-                            reason=Reason.TOO_LARGE,
-                            kind=Kind.PERMANENT,
-                            url=redact(answer.url),
-                        )
-            return Response(answer.status, answer.headers, bytes(content), answer.url)
+            with trio.move_on_after(self._timeouts.whole):
+                return Response(answer.status, answer.headers, await _content(answer, max_bytes), answer.url)
+            raise HttpError(
+                f"the answer was not whole within {self._timeouts.whole:g} s",
+                reason=Reason.TIMEOUT,
+                kind=Kind.TRANSIENT,
+                url=redact(answer.url),
+            )
 
     def stream(
         self,
@@ -232,6 +231,22 @@ class HttpClient:
         except BaseException:
             connection.close()
             raise
+
+
+async def _content(answer: StreamedResponse, max_bytes: int) -> bytes:
+    """The body; of an error status, nothing if it is encoded."""
+    content = bytearray()
+    if answer.status < 400 or not answer.is_encoded:
+        async for piece in answer:
+            content += piece
+            if len(content) > max_bytes:
+                raise HttpError(
+                    f"the answer is larger than {max_bytes} bytes",
+                    reason=Reason.TOO_LARGE,
+                    kind=Kind.PERMANENT,
+                    url=redact(answer.url),
+                )
+    return bytes(content)
 
 
 def _question(method: str, url: Url, headers: Mapping[str, str], body: bytes) -> Question:

@@ -27,7 +27,7 @@ class StreamedResponse:
         self.headers = Headers(exchange.raw_headers)
         self.url = str(url)
         # Once, not for each piece.
-        self.is_encoded = self.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}
+        self.is_encoded = _is_encoded(self.headers)
         self._exchange = exchange
         self._stall = stall
 
@@ -42,8 +42,7 @@ class StreamedResponse:
         :raises HttpError: stall, truncated, protocol (also for a body with a content encoding) or connect.
         """
         try:
-            while (piece := self._exchange.body.next_piece()) is None:
-                await self._receive()
+            piece = await self._next_piece()
         except (h11.RemoteProtocolError, trio.BrokenResourceError) as error:
             raise typed_error(error, redact(self.url), at_eof=self._exchange.connection.at_eof) from error
         if not piece:
@@ -58,13 +57,19 @@ class StreamedResponse:
             )
         return piece
 
-    async def _receive(self) -> None:
-        with trio.move_on_after(self._stall) as scope:
-            await self._exchange.receive()
-        if scope.cancelled_caught:
-            raise HttpError(
-                f"nothing arrived for {self._stall:g} s in the middle of the answer",
-                reason=Reason.STALL,
-                kind=Kind.TRANSIENT,
-                url=redact(self.url),
-            )
+    async def _next_piece(self) -> bytes | bytearray:
+        # Of all that it takes: a chunk's extensions and trailers, sent byte by byte, are no sign of life.
+        with trio.move_on_after(self._stall):
+            while (piece := self._exchange.body.next_piece()) is None:
+                await self._exchange.receive()
+            return piece
+        raise HttpError(
+            f"nothing arrived for {self._stall:g} s in the middle of the answer",
+            reason=Reason.STALL,
+            kind=Kind.TRANSIENT,
+            url=redact(self.url),
+        )
+
+
+def _is_encoded(headers: Headers) -> bool:
+    return headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}
