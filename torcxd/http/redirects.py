@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urljoin
@@ -17,6 +18,11 @@ MAX_REDIRECTS: Final = 10
 
 # 300 leaves the choice to a person, 304 is no redirect, 305 and 306 are abandoned: they are statuses like any other.
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+# Amazon's metadata service over IPv6 has a unique local address instead of a link-local one.
+_METADATA: Final = ipaddress.ip_network("fd00:ec2::254/128")
+# The well-known prefix of translators from IPv6 to IPv4; RFC 6052, section 2.1.
+_TRANSLATED: Final = ipaddress.ip_network("64:ff9b::/96")
 
 # What belongs to one origin and must not follow a redirect to another.
 _CREDENTIALS: Final = frozenset({"authorization", "cookie"})
@@ -40,7 +46,7 @@ def redirected_question(question: Question, exchange: Exchange) -> Question:
         raise redirect_error(url, "the redirect leads to what is no URL") from None
     # Userinfo of a Location is not ours: it would make the server that redirects choose our credentials.
     target = replace(Url.parse(joined, reason=Reason.REDIRECT), userinfo="")
-    if url.scheme == "https" and target.scheme != "https":
+    if _is_downgrade(url, target):
         raise redirect_error(url, f"the redirect leads from https to {redact(str(target))}")
     if is_link_local(target.host):
         raise redirect_error(url, f"the redirect leads to the link-local address {target.host}")
@@ -53,9 +59,22 @@ def redirected_question(question: Question, exchange: Exchange) -> Question:
     return Question(method, target, target.target, {**headers, "Host": target.authority}, body)
 
 
+def _is_downgrade(url: Url, target: Url) -> bool:
+    return url.scheme == "https" and target.scheme != "https"
+
+
 def is_link_local(host: str) -> bool:
-    """Whether *host* is in 169.254.0.0/16 or fe80::/10, where clouds serve the node's credentials."""
+    """Whether *host* is an address where clouds serve the node's credentials: 169.254.0.0/16, fe80::/10, or Amazon's
+    one of IPv6; also where that is an IPv4 address within an IPv6 one, for a translator (RFC 6052) or a tunnel.
+    """
     address = parse_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _METADATA:
+            return True
+        if address in _TRANSLATED:
+            address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        elif address.sixtofour is not None:
+            address = address.sixtofour
     return address is not None and address.is_link_local
 
 
