@@ -20,6 +20,11 @@ log = logging.getLogger(__name__)
 # the work, and a download, with one such batch on either side, takes 3 MiB of memory.
 _BATCH: Final = 1 << 20
 
+# Bytes, and the seconds in which less than that is as good as nothing: an image at that pace would take half a day. A
+# server that keeps just ahead of the stall would otherwise hold a download for ever, and the next URL is not asked.
+_SLOWEST: Final = 64 << 10
+_SLOW_FOR: Final = 120.0
+
 _Pieces = list[bytes | bytearray]
 
 
@@ -73,7 +78,7 @@ class Attempt:
 
         :raises ContentError: the content has another digest, or is larger than announced or allowed; the partial file
             is empty then.
-        :raises HttpError: no answer, none that helps, or one that was cut short.
+        :raises HttpError: no answer, none that helps, or one that was cut short or came too slowly.
         :raises TorcxdError: the disk fails.
         """
         while True:
@@ -144,8 +149,13 @@ class Attempt:
         arrived = self.partial.size
         batch: _Pieces = []
         batched = 0
+        began, since = trio.current_time(), 0
         try:
             async for piece in answer:
+                since += len(piece)
+                if (now := trio.current_time()) - began >= _SLOW_FOR:
+                    self._check_pace(since, now - began)
+                    began, since = now, 0
                 batch.append(piece)
                 batched += len(piece)
                 arrived += len(piece)
@@ -162,6 +172,15 @@ class Attempt:
             raise HttpError(
                 f"the answer ended after {arrived} of {body.total} bytes",
                 reason=Reason.TRUNCATED,
+                kind=Kind.TRANSIENT,
+                url=redact(self.url),
+            )
+
+    def _check_pace(self, count: int, seconds: float) -> None:
+        if count < _SLOWEST:
+            raise HttpError(
+                f"only {count} bytes arrived in {seconds:.0f} s",
+                reason=Reason.STALL,
                 kind=Kind.TRANSIENT,
                 url=redact(self.url),
             )
