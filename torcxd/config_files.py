@@ -47,7 +47,7 @@ def _read(path: Path, origins: dict[str, str]) -> dict[str, Any]:
         raise ConfigurationError(f"{path}:{_problem(error, text)}", hint=_SYNTAX) from None
     except RecursionError:
         raise ConfigurationError(f"{path}: it is nested beyond all measure", hint=_SYNTAX) from None
-    except ValueError:
+    except (ValueError, OverflowError):
         # PyYAML's own, which it does not check: the escape \U00110000, or a version of a thousand digits.
         raise ConfigurationError(
             f"{path}: it has an escape or a number beyond all that there is", hint=_SYNTAX

@@ -15,6 +15,9 @@ import yaml
 
 # Far above what a kubeconfig needs; PyYAML's composer recurses and would run out of stack at some hundreds.
 _DEEPEST: Final = 32
+# A cluster, a user and a context are some 40 values together, and a node knows one or two of each. PyYAML takes up to
+# 0.1 ms and 600 bytes for each value, so that a megabyte of them would take a minute and 300 MB.
+_MOST: Final = 10_000
 _NULL: Final = "tag:yaml.org,2002:null"
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -29,6 +32,7 @@ class _Loader(yaml.BaseLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = 0
+        self._values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -39,6 +43,9 @@ class _Loader(yaml.BaseLoader):
             raise NotYaml(f"line {line}: tags are not accepted")
         if self._depth == _DEEPEST:
             raise NotYaml(f"line {line}: nested more than {_DEEPEST} deep")
+        self._values += 1
+        if self._values > _MOST:
+            raise NotYaml(f"line {line}: more than {_MOST} values")
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
@@ -85,6 +92,6 @@ def parse(text: str) -> Any:
         raise NotYaml(f"character {error.position}: {error.reason}") from None
     except NotYaml:
         raise
-    except ValueError:
+    except (ValueError, OverflowError):
         # PyYAML's own, which it does not check: the escape \U00110000, or a version of a thousand digits.
         raise NotYaml("an escape or a number beyond all that there is") from None

@@ -39,6 +39,7 @@ def test_scalars_stay_text_and_only_null_is_none() -> None:
         ("a: 'secret\n", "line 2: found unexpected end of stream"),
         ("a: \x01", "character 3: special characters"),
         ('a: "\\U00110000"', "an escape or a number beyond"),
+        ('a: "\\UFFFFFFFF"', "an escape or a number beyond"),
         (f"%YAML {'1' * 5000}.1\n--- a", "an escape or a number beyond"),
         ('a:\n- "\\ud800"', "line 2: half a character"),
     ],
