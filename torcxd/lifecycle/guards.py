@@ -73,8 +73,9 @@ def other_os_update(snapshot: Snapshot, event: Event) -> bool:
     """Another OS version is coming than the one that is worked on, or none any more (N8)."""
     if not isinstance(event, OsUpdateSeen):
         return False
-    if snapshot.plan is None or (snapshot.os_update is None and snapshot.state == "gathering"):
-        # Gathering waits for the first word of update_engine.
+    known = snapshot.os_update
+    if snapshot.plan is None or (snapshot.state == "gathering" and (known is None or known.unknown)):
+        # Gathering waits for a word of update_engine that it can begin with, be it the one that the plan is for.
         return True
     seen = known_update(snapshot, event.update)
     return seen.unknown or seen.version != snapshot.plan.target.next_os
@@ -86,13 +87,6 @@ def other_os_update_known(snapshot: Snapshot, event: Event) -> bool:
     if update is None or snapshot.plan is None:
         return False
     return update.unknown or update.version != snapshot.plan.target.next_os
-
-
-def update_became_pending(snapshot: Snapshot, event: Event) -> bool:
-    """The OS update that was staged ahead is installed now."""
-    if not isinstance(event, OsUpdateSeen) or snapshot.plan is None:
-        return False
-    return event.update.pending and not snapshot.plan.target.next_pending
 
 
 def other_cluster(snapshot: Snapshot, event: Event) -> bool:
@@ -136,7 +130,6 @@ GUARDS: Mapping[str, Guard] = {
         update_unfinished,
         other_os_update,
         other_os_update_known,
-        update_became_pending,
         other_cluster,
     )
 }

@@ -1,0 +1,308 @@
+"""What the shell makes of each effect: everything that carrying it out can do to the world and report.
+
+An effect may be cut off at any moment: by a crash, by power loss, or because another event replaced it. So each is
+given as what it may leave behind without a word, and as what it reports in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from tests.model.world import (
+    COMING,
+    FORGOTTEN,
+    KUBE,
+    NOTHING,
+    OLD,
+    PENDING,
+    PREFERRED,
+    World,
+    inspect,
+    manifests,
+    mappings,
+    target,
+)
+from torcxd.errors import Kind
+from torcxd.lifecycle import events
+from torcxd.lifecycle.effects import (
+    Attend,
+    Compare,
+    Effect,
+    Fetch,
+    Gather,
+    Place,
+    Publish,
+    Reboot,
+    RetryAt,
+    VerifyBoot,
+)
+from torcxd.lifecycle.facts import OsUpdate, Plan, Running, Target
+from torcxd.lifecycle.plan import resolve
+from torcxd.lifecycle.policy import Policy
+from torcxd.lifecycle.preparedness import is_for
+from torcxd.lifecycle.snapshot import Snapshot
+
+# The time at which everything happens, and one at which every patience is over.
+NOW = 1000.0
+LATE = 1_000_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """How much is explored.
+
+    :param name: of the command.
+    :param most_boots: how many boots are tried that nobody asked for.
+    :param kubes: how many Kubernetes versions the cluster moves between.
+    :param damage: whether somebody removes images and edits the profile.
+    :param stage: whether torcx is set up at all.
+    :param vain: torcx fails in each of these boots.
+    :param most_states: where to stop.
+    """
+
+    name: str
+    policy: Policy
+    most_boots: int = 2
+    kubes: int = 2
+    damage: bool = False
+    stage: bool = True
+    vain: bool = False
+    most_states: int | None = None
+
+    @property
+    def bootstraps(self) -> bool:
+        return not self.policy.attends
+
+    @property
+    def serves(self) -> bool:
+        """Whether it is the daemon, which hears more."""
+        return self.policy.attends and not self.policy.ends_when_answered
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        return KUBE[: self.kubes]
+
+
+class Outcome(NamedTuple):
+    """One thing that can happen to a running effect.
+
+    :param label: for people.
+    :param benign: whether it happens where nothing goes wrong.
+    :param world: what it leaves behind.
+    :param event: what it reports, None when it is cut off.
+    :param ends: whether the effect has nothing left to do.
+    """
+
+    label: str
+    benign: bool
+    world: World
+    event: events.Event | None
+    ends: bool = True
+
+
+@cache
+def failed(kind: Kind, *, late: bool = False) -> events.Failed:
+    exit_code = {Kind.TRANSIENT: 75, Kind.PERMANENT: 65, Kind.CONFIGURATION: 78}[kind]
+    return events.Failed(LATE if late else NOW, "it failed", "", kind, exit_code, 0.5)
+
+
+@cache
+def gathered(found: Target, sealed: str | None, *, intact: bool) -> events.Gathered:
+    return events.Gathered(NOW, found, Running(found.current_os, sealed, intact))
+
+
+def outcomes(effect: Effect, snapshot: Snapshot, world: World, scope: Scope) -> Iterator[Outcome]:
+    """Everything that can happen to *effect*, which runs while the core remembers *snapshot*."""
+    match effect:
+        case RetryAt():
+            yield Outcome("the back-off is over", True, world, events.RetryDue(NOW))
+            return
+        case Gather():
+            yield from _gather(effect, world, scope)
+        case VerifyBoot(plan=plan):
+            yield Outcome("the boot is verified", True, world, events.BootVerified(NOW, inspect(world, plan)))
+        case Fetch():
+            yield from _fetch(effect, snapshot, world)
+        case Place():
+            yield from _place(effect, world)
+        case Compare(plan=plan):
+            yield Outcome("compared", True, world, events.Compared(NOW, inspect(world, plan)))
+        case Reboot():
+            yield from _reboot(effect, snapshot, world)
+        case Publish():
+            yield from _publish(effect, world)
+        case Attend():
+            yield from _attend(effect, snapshot, world)
+        case _:
+            raise AssertionError(effect)
+    for kind in Kind:
+        yield Outcome(f"{kind.value} failure", False, world, failed(kind))
+    if scope.policy.retry_for is not None:
+        yield Outcome("late failure", False, world, failed(Kind.TRANSIENT, late=True))
+
+
+def _gather(effect: Gather, world: World, scope: Scope) -> Iterator[Outcome]:
+    def report(update: OsUpdate, kube: str, after: World) -> Outcome:
+        found = target(after.os, update, kube, scope.stage)
+        same = effect.recorded is not None and effect.recorded.target.same_as(found)
+        intact = inspect(after, effect.recorded if same else None).intact
+        event = gathered(found, after.sealed, intact=intact)
+        truth = kube == KUBE[after.kube]
+        return Outcome(f"gathered: {update.version}, {kube}", truth, after, event)
+
+    yield Outcome("waits for a reason", False, world, events.Waiting(NOW, "the cluster"), ends=False)
+    for kube in scope.versions:
+        if effect.os_update is not None:
+            yield report(effect.os_update, kube, world)
+            continue
+        if world.engine == "forgot":
+            # It is waited for until the time is over, unless the record knows.
+            if effect.known_next_os is not None:
+                yield report(OsUpdate(effect.known_next_os, pending=True), kube, world)
+            continue
+        if world.os == OLD:
+            yield report(PENDING, kube, world._replace(engine="installed"))
+        if world.engine in ("idle", "coming"):
+            yield report(OsUpdate(None, pending=True), kube, world._replace(engine="idle"))
+
+
+def _fetch(effect: Fetch, snapshot: Snapshot, world: World) -> Iterator[Outcome]:
+    # The effect goes on with what it has resolved.
+    plan = effect.plan
+    if not plan.resolved:
+        if snapshot.plan is None or not snapshot.plan.resolved:
+            yield Outcome("resolved", True, world, resolved(plan), ends=False)
+            return
+        plan = snapshot.plan
+    missing = {
+        (each.os_version, each.reference)
+        for each in plan.images
+        if not each.vendor_path and (each.os_version, each.reference) not in world.stored
+    }
+    after = world._replace(staged=world.staged | missing)
+    yield Outcome("fetched, unsaid", False, after, None)
+    yield Outcome("fetched", True, after, events.Fetched(NOW))
+
+
+def resolved(plan: Plan) -> events.Resolved:
+    return events.Resolved(NOW, resolve(plan, manifests()))
+
+
+def _place(effect: Place, world: World) -> Iterator[Outcome]:
+    plan = effect.plan
+    needed = {(each.os_version, each.reference) for each in plan.images if not each.vendor_path}
+    if not needed <= world.stored | world.staged:
+        yield Outcome("staging is lost", True, world, events.StagingLost(NOW))
+        return
+    after = world._replace(stored=world.stored | needed)
+    yield Outcome("placed, unsaid", False, after, None)
+    if plan.docker is not None:
+        if effect.clean_docker:
+            after = after._replace(cleanup=after.cleanup | {plan.docker})
+            yield Outcome("clean-up scheduled, unsaid", False, after, None)
+        after = after._replace(pin=plan.docker)
+        yield Outcome("pinned, unsaid", False, after, None)
+        target_ = plan.target
+        kept = {each for each in after.stored if each[0] >= target_.current_os or each[0] == target_.coming_os}
+        after = after._replace(stored=frozenset(kept))
+        yield Outcome("cleaned up, unsaid", False, after, None)
+    after = after._replace(staged=frozenset())
+    yield Outcome("placed", True, after, events.Placed(NOW))
+
+
+def _reboot(effect: Reboot, snapshot: Snapshot, world: World) -> Iterator[Outcome]:
+    if effect.accepted or (snapshot.reboot is not None and snapshot.reboot.accepted_at is not None):
+        yield Outcome("waits for the reboot", False, world, events.Waiting(NOW, "the reboot"), ends=False)
+        lost = world._replace(asked=frozenset(), expected=None)
+        yield Outcome("the reboot is lost", False, lost, failed(Kind.TRANSIENT))
+        return
+    plan = effect.plan
+    if not world.asked:
+        # It is looked once more: what was compared may have become wrong since.
+        update = world.seen if world.seen.pending else NOTHING
+        if not is_for(plan, update):
+            yield Outcome("update_engine says otherwise", True, world, seen(update))
+            return
+        if not inspect(world, plan).intact:
+            yield Outcome("the set is damaged", True, world, events.Drifted(NOW, inspect(world, plan)))
+            return
+    after = world
+    if not world.asked:
+        if effect.clean_docker and plan.docker is not None:
+            after = after._replace(cleanup=after.cleanup | {plan.docker})
+        after = after.expecting(plan)._replace(asked=after.asked | {plan.key})
+        yield Outcome("a reboot is asked for, unsaid", False, after, None)
+        yield Outcome("a reboot is asked for, and the answer lost", False, after, failed(Kind.TRANSIENT))
+    yield Outcome("a reboot is asked for", True, after, events.RebootRequested(NOW, "login1"), ends=False)
+
+
+def _publish(effect: Publish, world: World) -> Iterator[Outcome]:
+    running = inspect(world, effect.plan)
+    if not running.matches(effect.plan):
+        yield Outcome("drifted", True, world, events.Drifted(NOW, running))
+        return
+    after = world._replace(published=True)
+    yield Outcome("published, unsaid", False, after, None)
+    yield Outcome("published", True, after, events.Published(NOW))
+
+
+def _attend(effect: Attend, snapshot: Snapshot, world: World) -> Iterator[Outcome]:
+    plan = effect.plan
+    if effect.clean_docker and plan.docker is not None:
+        world = world._replace(cleanup=world.cleanup | {plan.docker})
+    if effect.answer and not is_for(plan, world.seen):
+        yield Outcome("update_engine says otherwise", True, world, seen(world.seen))
+        return
+    running = inspect(world, plan)
+    if not running.intact:
+        yield Outcome("drifted", True, world, events.Drifted(NOW, running))
+        return
+    if effect.answer and world.hook and not snapshot.hook_answered:
+        after = world.expecting(plan)._replace(answered=True)
+        yield Outcome("answered, unsaid", False, after, None)
+        yield Outcome("answered", True, after, events.HookAnswered(NOW), ends=False)
+        return
+    yield Outcome("attended", True, world, events.Attended(NOW))
+
+
+def heard(world: World, scope: Scope) -> Iterator[tuple[str, bool, events.Event]]:
+    """What the sources can report: the truth, what was true, and what never was. With whether it is the truth."""
+    for update in (NOTHING, COMING, PENDING, FORGOTTEN):
+        yield f"update_engine: {update.version}, {update.pending}", update == world.seen, seen(update)
+    yield "update_engine is not heard", False, _LOST
+    for asked in (False, True):
+        for answered in (False, True):
+            truth = (asked, answered) == (world.hook, world.answered)
+            yield f"the operator: {asked}, {answered}", truth, hook_asked(asked, answered)
+    if scope.serves:
+        for kube in scope.versions:
+            yield f"the cluster: {kube}", kube == KUBE[world.kube], cluster_changed(kube)
+            # Mappings that go with the other version are edited ones.
+            yield f"the mappings: {PREFERRED[kube]}", False, mappings_changed(kube)
+        yield "no mappings", False, mappings_changed(None)
+
+
+_LOST = events.OsUpdateLost(NOW)
+
+
+@cache
+def seen(update: OsUpdate) -> events.OsUpdateSeen:
+    return events.OsUpdateSeen(NOW, update)
+
+
+@cache
+def hook_asked(asked: bool, answered: bool) -> events.HookAsked:
+    return events.HookAsked(NOW, asked, answered)
+
+
+@cache
+def cluster_changed(kube: str) -> events.ClusterChanged:
+    return events.ClusterChanged(NOW, kube)
+
+
+@cache
+def mappings_changed(kube: str | None) -> events.ClusterChanged:
+    return events.ClusterChanged(NOW, None, mappings(kube) if kube else None)

@@ -1,0 +1,118 @@
+"""What has to hold in each state that the model reaches, in terms of the world and not of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.model.world import KUBE, World, inspect
+from torcxd.lifecycle.effects import Attend, Effect, End, Place, Publish, Reboot
+from torcxd.lifecycle.events import BootVerified, Compared, Event, Gathered
+from torcxd.lifecycle.facts import Plan
+from torcxd.lifecycle.guards import MOST_BOOTS, known_next_os
+from torcxd.lifecycle.machine import Step
+from torcxd.lifecycle.policy import Policy
+from torcxd.lifecycle.preparedness import unprepared
+from torcxd.lifecycle.snapshot import Snapshot
+
+_STATES_WITHOUT_PLAN = frozenset({"gathering"})
+
+
+def world_violations(before: World, after: World, effect: Effect) -> Iterator[str]:
+    """What carrying out *effect* did to the world that it must not do."""
+    if isinstance(effect, Publish) and after.published and not before.published:
+        running = inspect(after, effect.plan)
+        if not running.matches(effect.plan):
+            yield f"I1: published for {effect.plan.outcome} while {running} ran"
+    if isinstance(effect, Reboot) and after.asked != before.asked and after.asked:
+        if before.asked:
+            yield "I7: a second reboot was asked for"
+        yield from _next_boot("a reboot was asked for", after, effect.plan)
+    if isinstance(effect, Attend) and after.answered and not before.answered:
+        yield from _next_boot("the operator was answered", after, effect.plan)
+    if isinstance(effect, Place) and effect.plan.target.current_os != before.os:
+        yield f"I5: images are placed for OS {effect.plan.target.current_os}, which does not run"
+
+
+def _next_boot(what: str, world: World, plan: Plan) -> Iterator[str]:
+    """Whether the next boot's set is complete."""
+    coming = world.coming
+    if plan.target.coming_os != coming:
+        yield f"I4: {what} for OS {plan.target.coming_os}, and {coming} comes"
+    if not plan.resolved:
+        yield f"I3: {what}, and the set is not known"
+    if world.next_docker(coming) is None:
+        yield f"I3: {what}, and no store has Docker {world.pin} for OS {coming}"
+    if plan.docker not in (None, world.pin):
+        yield f"I3: {what}, and Docker {world.pin} is pinned instead of {plan.docker}"
+    if max(world.vain) >= MOST_BOOTS:
+        yield f"I7: {what} after {MOST_BOOTS} boots in vain"
+
+
+def boot_violation(before: World, after: World, snapshot: Snapshot) -> str:
+    """What the boot did to Docker's data that it must not do; empty for nothing.
+
+    Data of unknown origin are left alone: those that were there before any Docker was seen.
+    """
+    if after.sealed is None or before.data is None or snapshot.docker_seen is None:
+        return ""
+    cleaned = after.sealed in before.cleanup
+    if before.data != after.sealed and not cleaned:
+        return f"I6: Docker {after.sealed} runs on the data of {before.data}"
+    if before.data == after.sealed and cleaned:
+        return f"I6: the data of Docker {after.sealed} went away, which stays"
+    return ""
+
+
+def idle_violation(snapshot: Snapshot, work: tuple[Effect, ...] | None, policy: Policy) -> str:
+    """What is wrong with what is remembered, or with a process that does nothing; empty for nothing."""
+    if snapshot.state not in _STATES_WITHOUT_PLAN and snapshot.plan is None:
+        return f"{snapshot.state} without a plan"
+    if snapshot.verify_boot and (snapshot.plan is None or snapshot.state != "gathering"):
+        return f"{snapshot.state} is to verify a boot"
+    if snapshot.state == "reboot-pending" and snapshot.reboot is None:
+        return "reboot-pending without a note"
+    if snapshot.next_try is not None and snapshot.failure is None:
+        return "a next try without a failure"
+    if work is not None and not work:
+        if not policy.attends:
+            return f"{snapshot.state}: nothing runs, and the process goes on"
+        if snapshot.state in ("gathering", "fetching", "verified") and not snapshot.waiting_for:
+            return f"{snapshot.state}: nothing runs, and no reason is given"
+    return ""
+
+
+def end_violation(step: Step, event: Event) -> str:
+    """What is wrong with entering a state, or with the end of the process; empty for nothing."""
+    after = step.snapshot
+    if step.move is not None and after.state == "done" and isinstance(event, Gathered | BootVerified | Compared):
+        assert after.plan is not None
+        if not event.running.applies(after.plan):
+            return f"I1: done, while {event.running} runs instead of {after.plan.outcome}"
+    ends_well = any(isinstance(each, End) and each.exit_code == 0 for each in step.effects)
+    if ends_well and event.trigger != "published" and unprepared(after):
+        return f"I3: the process ends well, and {unprepared(after)}"
+    return ""
+
+
+def is_goal(snapshot: Snapshot, world: World, finished: bool, policy: Policy) -> bool:
+    """Whether this is where the process wants to get, or where only people can help and are told so."""
+    if snapshot.failure is not None and "did not bring" in snapshot.failure.message:
+        return True
+    if not policy.attends:
+        # The process waits for the version of what is installed, and says so.
+        nameless = world.engine == "forgot" and snapshot.state == "gathering" and known_next_os(snapshot) is None
+        return world.published or nameless
+    if finished:
+        return True
+    if world.engine == "forgot" and unprepared(snapshot).endswith("does not say which version"):
+        return True
+    plan = snapshot.plan
+    if plan is None or snapshot.os_update is None:
+        return False
+    # The hook is there for one answer: it asks the cluster once.
+    if plan.target.kube_version != KUBE[world.kube] and not policy.ends_when_answered:
+        return False
+    if "rolled back too often" in unprepared(snapshot):
+        return True
+    prepared = not unprepared(snapshot) and plan.target.coming_os == world.coming
+    return prepared and (not world.hook or world.answered)
