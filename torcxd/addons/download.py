@@ -111,6 +111,8 @@ class Attempt:
                     raise self._too_large(self.max_bytes)
                 if body.start == 0:
                     await trio.to_thread.run_sync(partial.begin, self.url, strong_validator(answer.headers))
+                if body.total is not None:
+                    await trio.to_thread.run_sync(partial.require_room, body.total - body.start)
                 await self._append(answer, body)
                 return body.start
         # What is there is not a part of what the server has: longer, or of something else.

@@ -7,6 +7,7 @@ process.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
@@ -108,6 +109,20 @@ class PartialFile:
         if validator is not None:
             recorded = {"url": _fingerprint(url), "validator": validator}
             files.write_atomic(self._validator, json.dumps(recorded).encode(), mode=0o600)
+
+    def require_room(self, coming: int) -> None:
+        """Find out before a download whether the disk can take it, rather than fill it up in vain.
+
+        :param coming: how many bytes more.
+        :raises TransientError: there is no room for them.
+        """
+        try:
+            found = os.fstatvfs(self._file.fileno())
+            free = found.f_bavail * found.f_frsize
+            if coming > free:
+                raise OSError(errno.ENOSPC, f"{coming} bytes are to come, and the disk has room for {free}")
+        except OSError as error:
+            raise from_os_error(error, "write", self._path) from error
 
     def append(self, pieces: Iterable[bytes | bytearray]) -> None:
         """Write and hash the next bytes."""

@@ -247,14 +247,14 @@ def _notations(status: str) -> list[tuple[str, str]]:
 
 def _gpg(home: Path) -> Any:
     # Here, not above: importing it costs 24 ms, and only what verifies should pay.
-    import gnupg
+    from torcxd.addons.gpg import BoundedGpg
 
     # It logs every unusual end of gpg and every missing binary; what matters of that is in our own error.
     logging.getLogger("gnupg").setLevel(logging.CRITICAL)
     # gpg needs nothing else of the environment, and its messages stay in one language.
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
     try:
-        return gnupg.GPG(gnupghome=str(home), options=_GPG_OPTIONS, env=environment)
+        return BoundedGpg(gnupghome=str(home), options=_GPG_OPTIONS, env=environment)
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"gpg cannot be run, and without it no signature can be verified: {error}",

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from torcxd.daemon import document
-from torcxd.errors import EX_CANTCREAT, EX_IOERR, EX_NOPERM, Kind, TorcxdError
+from torcxd.errors import EX_CANTCREAT, EX_IOERR, EX_NOPERM, Kind, TorcxdError, from_os_error
 from torcxd.host import files
 from torcxd.lifecycle.snapshot import Snapshot
 from torcxd.paths import Layout
@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 # A node sees a handful of transitions a month; a thousand entries tell years, and read in a few milliseconds.
 KEPT_ENTRIES: Final = 1000
-# An entry is about 300 bytes; the file is cut back once it holds about twice what is kept.
+# An entry is about 300 bytes; the file is cut back to half of this, whatever they are, once it holds about twice what is
+# kept.
 LARGEST_HISTORY: Final = 2 * KEPT_ENTRIES * 300
 # What is wrong with a file that can be read. UnicodeEncodeError: a key with half a character in it.
 _UNUSABLE: Final = (document.DamagedDocument, msgspec.ValidationError, UnicodeEncodeError)
@@ -49,8 +50,7 @@ class StateFile:
         if not path.exists():
             return None
         try:
-            content = document.decode(files.read_bytes(path, limit=document.LARGEST))
-            return msgspec.convert(content, Snapshot)
+            return msgspec.convert(document.decode(_read(path)), Snapshot)
         except _UNUSABLE as error:
             aside = path.with_name(f"{path.name}.damaged")
             files.rename(path, aside)
@@ -99,7 +99,7 @@ class StateFile:
     def _bound(self, path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_size > LARGEST_HISTORY:
-                lines = path.read_bytes().splitlines(keepends=True)
+                lines = _end(path, LARGEST_HISTORY // 2).splitlines(keepends=True)
                 files.write_atomic(path, b"".join(lines[-KEPT_ENTRIES:]))
 
 
@@ -109,7 +109,7 @@ def read_history(path: Path, *, most: int) -> list[dict[str, Any]]:
     :raises OSError: when the file cannot be read.
     """
     entries: list[dict[str, Any]] = []
-    for line in path.read_bytes().splitlines()[-most:]:
+    for line in _end(path, 2 * LARGEST_HISTORY).splitlines()[-most:]:
         # A line of somebody else's can be nested too deep to be read.
         with contextlib.suppress(ValueError, RecursionError):
             entry = json.loads(line)
@@ -121,7 +121,32 @@ def read_history(path: Path, *, most: int) -> list[dict[str, Any]]:
 def read_recorded(layout: Layout) -> Snapshot | None:
     """What the state file holds, for a reader that changes nothing; None when there is nothing to be read."""
     try:
-        content = document.decode(files.read_bytes(layout.state_file, limit=document.LARGEST))
-        return msgspec.convert(content, Snapshot)
+        return msgspec.convert(document.decode(_read(layout.state_file)), Snapshot)
     except (TorcxdError, *_UNUSABLE):
         return None
+
+
+def _read(path: Path) -> bytes:
+    """The file, or so much of a larger one that it counts as damaged: it is kept aside then like any other.
+
+    :raises TorcxdError: typed by the errno.
+    """
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(document.LARGEST + 1)
+    except OSError as error:
+        raise from_os_error(error, "read", path) from error
+
+
+def _end(path: Path, most: int) -> bytes:
+    """The last lines of a file, of *most* bytes together at most, whatever is before them. Raises ``OSError``."""
+    with open(path, "rb") as stream:
+        before = stream.seek(0, os.SEEK_END) - most
+        if before <= 0:
+            stream.seek(0)
+        else:
+            # What is left of the line that the first byte belongs to is none.
+            stream.seek(before - 1)
+            if b"\n" not in stream.readline(most + 1):
+                return b""
+        return stream.read(most)
