@@ -108,7 +108,10 @@ def known_next_os(snapshot: Snapshot) -> str | None:
     """The next OS version on record, for an update_engine that has forgotten its own (N3).
 
     An update is pending until the next boot and no longer: a record of an earlier boot says nothing about this one.
+    What was heard in this boot is newer than the plan, which is there only once the cluster has answered, too.
     """
+    if snapshot.heard_os is not None:
+        return snapshot.heard_os or None
     if snapshot.plan is None or snapshot.planned_in != snapshot.boot_id:
         return None
     return snapshot.plan.target.next_os

@@ -59,13 +59,14 @@ def remember(snapshot: Snapshot, event: Event) -> Snapshot:
     match event:
         case Booted(boot_id=boot_id):
             awaits = awaits_boot(snapshot, event)
-            return replace(_unheard(snapshot), boot_id=boot_id, verify_boot=awaits)
+            return replace(_unheard(snapshot), boot_id=boot_id, verify_boot=awaits, heard_os=None)
         case Gathered(target=target):
-            return replace(snapshot, plan=_planned(snapshot, target, event), planned_in=snapshot.boot_id)
+            plan = _as_heard(snapshot, _planned(snapshot, target, event))
+            return replace(snapshot, plan=plan, planned_in=snapshot.boot_id)
         case BootVerified(running=running):
             return _remember_boot(snapshot, running)
         case Resolved(plan=plan):
-            return replace(snapshot, plan=plan, waiting_for="", waiting_until=None)
+            return replace(snapshot, plan=_as_heard(snapshot, plan), waiting_for="", waiting_until=None)
         case Compared(running=running):
             return _remember_comparison(snapshot, running, event)
         case OsUpdateSeen(update=update):
@@ -138,10 +139,20 @@ def _planned(snapshot: Snapshot, target: Target, event: Gathered) -> Plan:
 
 def _remember_os_update(snapshot: Snapshot, seen: OsUpdate) -> Snapshot:
     update = known_update(snapshot, seen)
-    plan = snapshot.plan
-    if plan is not None and update.version is not None and plan.target.next_os == update.version:
-        plan = replace(plan, target=replace(plan.target, next_pending=update.pending))
-    return replace(snapshot, os_update=update, plan=plan)
+    heard = snapshot.heard_os if update.unknown else update.version or ""
+    remembered = replace(snapshot, os_update=update, heard_os=heard)
+    return replace(remembered, plan=_as_heard(remembered, snapshot.plan)) if snapshot.plan is not None else remembered
+
+
+def _as_heard(snapshot: Snapshot, plan: Plan) -> Plan:
+    """A plan with what update_engine said last of its OS update.
+
+    The effect that made the plan may be older than that word, which is not repeated.
+    """
+    update = snapshot.os_update
+    if update is None or update.version is None or plan.target.next_os != update.version:
+        return plan
+    return replace(plan, target=replace(plan.target, next_pending=update.pending))
 
 
 def _remember_boot(snapshot: Snapshot, running: Running) -> Snapshot:

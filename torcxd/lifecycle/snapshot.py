@@ -54,6 +54,8 @@ class Snapshot:
     :param boots: how many boots did not bring what they were for, by :attr:`Plan.key`.
     :param docker_seen: the Docker reference that was seen applied last: the one whose data lie in /var/lib/docker.
     :param os_update: what update_engine does, as seen by this process; None until its source has reported.
+    :param heard_os: the coming OS version that update_engine named last in this boot, empty when it said that none is
+        coming; None until a source of this boot has reported.
     :param hook_asked: the update operator asks for its pre-reboot check.
     :param hook_answered: the success annotation is on the node.
     :param hook_answered_at: when it was answered last.
@@ -79,6 +81,7 @@ class Snapshot:
     hook_answered_at: float | None = None
     transitions: int = 0
     planned_in: str = ""
+    heard_os: str | None = None
 
     @property
     def target(self) -> Target | None:

@@ -1,0 +1,108 @@
+"""What update_engine has said is not forgotten while effects run that began before it, nor before there is a plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from torcxd.charts import load_chart
+from torcxd.lifecycle.effects import Gather
+from torcxd.lifecycle.events import (
+    Booted,
+    Compared,
+    Event,
+    Fetched,
+    Gathered,
+    OsUpdateLost,
+    OsUpdateSeen,
+    Placed,
+    Resolved,
+    Started,
+)
+from torcxd.lifecycle.facts import OsUpdate, Plan, Running, Target
+from torcxd.lifecycle.guards import known_next_os
+from torcxd.lifecycle.machine import Lifecycle, Policy, Step
+from torcxd.lifecycle.snapshot import Snapshot
+
+OLD, NEW, NEWER = "1520.8.0", "1576.4.0", "1632.3.0"
+ANNOUNCED, INSTALLED = OsUpdate(NEW, pending=False), OsUpdate(NEW, pending=True)
+# After a restart it knows that it has installed one, and not which.
+FORGOTTEN = OsUpdate(None, pending=True)
+NONE = OsUpdate(None, pending=False)
+TARGET = Target(
+    "amd64-usr", OLD, NEW, "v1.8.4", "the API server", ("17.03",), "a ConfigMap", next_pending=ANNOUNCED.pending
+)
+PLAN = Plan(TARGET, NEW, "17.03", resolved=True)
+BEFORE = Running(OLD, "1.12", intact=True)
+
+
+@pytest.fixture
+def core() -> Lifecycle:
+    policy = Policy(ends_when_published=False, ends_on_permanent=False, retry_for=None, attends=True)
+    return Lifecycle(load_chart(), policy)
+
+
+@pytest.fixture
+def fresh(core: Lifecycle) -> Snapshot:
+    return core.start(None, Started(0.0, "boot-1")).snapshot
+
+
+def run(core: Lifecycle, snapshot: Snapshot, *events: Event) -> Step:
+    step = Step(snapshot, None, ())
+    for each in events:
+        step = core.step(step.snapshot, each)
+    return step
+
+
+def seen(update: OsUpdate) -> OsUpdateSeen:
+    return OsUpdateSeen(1.0, update)
+
+
+@pytest.mark.accepts("N9")
+@pytest.mark.parametrize("when", [1, 2, 3, 4, 5])
+def test_an_update_installed_while_its_set_is_prepared_leads_to_the_reboot(
+    core: Lifecycle, fresh: Snapshot, when: int
+) -> None:
+    # Each effect was given what was known as it began, and reports that again.
+    events: list[Event] = [
+        seen(ANNOUNCED),
+        Gathered(2.0, TARGET, BEFORE),
+        Resolved(3.0, PLAN),
+        Fetched(4.0),
+        Placed(5.0),
+        Compared(6.0, BEFORE),
+    ]
+    events.insert(when, seen(INSTALLED))
+    assert run(core, fresh, *events).snapshot.state == "reboot-pending"
+
+
+@pytest.mark.accepts("N3")
+def test_a_version_that_was_heard_before_there_was_a_plan_is_known_after_update_engine_forgot_it(
+    core: Lifecycle, fresh: Snapshot
+) -> None:
+    step = run(core, fresh, seen(INSTALLED), OsUpdateLost(2.0), seen(FORGOTTEN))
+    assert step.snapshot.os_update == INSTALLED
+    assert any(isinstance(each, Gather) and each.os_update == INSTALLED for each in step.effects)
+
+
+def test_it_is_known_after_a_restart_of_the_process(core: Lifecycle, fresh: Snapshot) -> None:
+    heard = run(core, fresh, seen(INSTALLED)).snapshot
+    resumed = core.start(heard, Started(2.0, "boot-1")).snapshot
+    assert run(core, resumed, seen(FORGOTTEN)).snapshot.os_update == INSTALLED
+
+
+@pytest.mark.accepts("N3")
+def test_what_was_heard_last_counts_more_than_an_older_plan(core: Lifecycle, fresh: Snapshot) -> None:
+    planned = replace(fresh, plan=PLAN, planned_in="boot-1")
+    heard = run(core, planned, seen(OsUpdate(NEWER, pending=True)), seen(FORGOTTEN)).snapshot
+    assert heard.os_update == OsUpdate(NEWER, pending=True)
+    withdrawn = run(core, planned, seen(NONE), seen(FORGOTTEN)).snapshot
+    assert withdrawn.os_update is not None
+    assert withdrawn.os_update.unknown
+
+
+def test_a_boot_ends_what_was_heard(core: Lifecycle, fresh: Snapshot) -> None:
+    heard = run(core, fresh, seen(INSTALLED), Booted(2.0, "boot-2")).snapshot
+    assert known_next_os(heard) is None
+    assert run(core, heard, seen(FORGOTTEN)).snapshot.os_update == FORGOTTEN
