@@ -59,7 +59,7 @@ def inhibition(snapshot: Snapshot) -> str:
 
     It is held from the moment a boot into another OS version is pending until that version's set is complete.
     """
-    update, plan = snapshot.os_update, snapshot.plan
+    update, plan = _last_known(snapshot), snapshot.plan
     if update is None or not update.pending:
         return ""
     complete = (
@@ -72,3 +72,12 @@ def inhibition(snapshot: Snapshot) -> str:
     if complete:
         return ""
     return f"the addons for OS version {update.version or '(not known)'} are not staged yet"
+
+
+def _last_known(snapshot: Snapshot) -> OsUpdate | None:
+    """What update_engine does. Not heard for now, what was pending in this boot when the plan was made still is."""
+    plan = snapshot.plan
+    if snapshot.os_update is not None or plan is None or snapshot.planned_in != snapshot.boot_id:
+        return snapshot.os_update
+    target = plan.target
+    return OsUpdate(target.next_os, pending=target.next_pending and target.next_os is not None)

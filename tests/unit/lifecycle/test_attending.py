@@ -266,6 +266,20 @@ def test_the_reboot_is_inhibited_from_pending_until_the_set_is_complete(core: Li
     assert inhibition(core.step(step.snapshot, OsUpdateSeen(20, OsUpdate(NEWER, pending=True))).snapshot)
 
 
+@pytest.mark.accepts("N1")
+def test_the_reboot_stays_inhibited_while_update_engine_is_not_heard(core: Lifecycle) -> None:
+    """Its loss, say with the bus, makes nothing safe; nor does a restart of torcxd."""
+    events = [OsUpdateSeen(10, PENDING), *stage(replace(PLAN, target=PENDING_TARGET))]
+    fetching = run(core, quiet(core), events[:2]).snapshot
+    lost = core.step(fetching, OsUpdateLost(20)).snapshot
+    assert inhibition(lost) == f"the addons for OS version {NEW} are not staged yet"
+    assert inhibition(core.start(fetching, Started(21, "boot-1")).snapshot) == inhibition(lost)
+    assert inhibition(core.start(fetching, Started(21, "boot-2")).snapshot) == ""
+    staged = run(core, lost, events[2:]).snapshot
+    assert (staged.state, inhibition(staged)) == ("reboot-pending", "")
+    assert inhibition(core.step(quiet(core), OsUpdateLost(10)).snapshot) == ""
+
+
 @pytest.mark.accepts("N4", "I7")
 def test_a_version_that_is_rolled_back_again_and_again_is_not_answered_for(core: Lifecycle) -> None:
     pending_plan = replace(PLAN, target=replace(TARGET, next_pending=True))
