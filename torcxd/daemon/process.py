@@ -20,6 +20,7 @@ from torcxd.daemon.notice import NoticeKeeper
 from torcxd.daemon.observers import Observers
 from torcxd.daemon.operator import OperatorDesk
 from torcxd.daemon.perform import performer
+from torcxd.daemon.preload import preload
 from torcxd.daemon.statefile import StateFile
 from torcxd.daemon.watchdog import watch
 from torcxd.daemon.watching import Watch
@@ -78,6 +79,7 @@ async def attend_node(
     :param observers: told of each step, besides the log and the service manager.
     :raises TorcxdError: when it cannot begin.
     """
+    preload()
     ctx = replace(ctx, asks_docker=True)
     health = HealthBoard(ctx.layout.sources_file, ctx.clock)
     guard = InhibitionGuard(lambda: open_bus(enable_fds=True), limit=ctx.settings.inhibit_for, random=random)

@@ -7,6 +7,7 @@ that is built in.
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -69,6 +70,7 @@ def read_mappings(path: Path) -> Mappings:
     return parse_mappings(text, str(path))
 
 
+@cache
 def builtin_mappings() -> Mappings:
     """The runtime mappings that come with this program."""
     return parse_mappings(resources.files("torcxd").joinpath("versions.yaml").read_text(encoding="utf-8"), _BUILTIN)
