@@ -36,6 +36,14 @@ class Removal:
     replacement: Any
 
 
+def removed_in_program(name: str) -> Removal:
+    """A defence that *name*, a function of :mod:`tests.hostile.disarmed`, takes out of the real program.
+
+    The test takes ``disarmed`` and starts the program accordingly.
+    """
+    return Removal(None, name, None)
+
+
 def removed(owner: object, name: str, replacement: Any) -> Removal:
     """The defence ``owner.name``, replaced by *replacement*."""
     if not hasattr(owner, name):
@@ -58,6 +66,8 @@ def attack(*defences: Removal) -> Callable[[Test], Test]:
             assert out, "an attack has a defence that repels it"
             if disarmed:
                 for each in out:
+                    if each.owner is None:
+                        continue
                     monkeypatch.setattr(each.owner, each.name, each.replacement)
             return functools.partial(_judge, disarmed, explored)
 
