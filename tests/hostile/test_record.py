@@ -9,13 +9,35 @@ import struct
 from pathlib import Path
 from typing import IO
 
+import msgspec
+import pytest
+
 from tests.hostile.attack import attack, nothing, removed
-from tests.hostile.scene import Scene
+from tests.hostile.scene import DOCKER, OS, Scene
 from tests.hostile.test_local_files import LINKS, give, harmed, precious
-from torcxd.daemon import lock
+from torcxd.daemon import document as document_module
+from torcxd.daemon import lock, statefile
 from torcxd.daemon.lock import only_instance
 from torcxd.daemon.statefile import StateFile
 from torcxd.errors import TorcxdError, TransientError
+from torcxd.lifecycle.facts import Plan
+from torcxd.lifecycle.snapshot import Snapshot
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+@attack(removed(statefile, "untrusted", lambda found: ""))
+async def test_a_record_that_somebody_else_wrote(scene: Scene, kind: str) -> str:
+    """The record has digests that were verified once, and are not again."""
+    evil = Plan(scene.plan().target, OS, docker=DOCKER, images=(), resolved=True)
+    content = document_module.encode(msgspec.to_builtins(Snapshot(state="fetching", since=1.0, boot_id="b", plan=evil)))
+    path = scene.node.layout.state_file
+    if kind == "file":
+        give(scene.node.write("/var/lib/torcxd/state.json", content))
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(give(scene.node.write("/home/state.json", content)))
+    loaded = StateFile(scene.node.layout).load()
+    return "" if loaded is None else f"it goes on from {loaded.plan}"
 
 
 @attack(removed(lock, "check_directory", nothing), LINKS)

@@ -14,6 +14,7 @@ import msgspec
 from torcxd.daemon import document
 from torcxd.errors import EX_CANTCREAT, EX_IOERR, EX_NOPERM, Kind, TorcxdError, from_os_error
 from torcxd.host import files
+from torcxd.host.trusted import untrusted
 from torcxd.lifecycle.snapshot import Snapshot
 from torcxd.paths import Layout
 
@@ -129,10 +130,13 @@ def read_recorded(layout: Layout) -> Snapshot | None:
 def _read(path: Path) -> bytes:
     """The file, or so much of a larger one that it counts as damaged: it is kept aside then like any other.
 
+    :raises DamagedDocument: somebody else can have written it: what it says decides what is done.
     :raises TorcxdError: typed by the errno.
     """
     try:
         with open(path, "rb") as stream:
+            if problem := untrusted(os.fstat(stream.fileno())):
+                raise document.DamagedDocument(f"others can have written it: {problem}")
             return stream.read(document.LARGEST + 1)
     except OSError as error:
         raise from_os_error(error, "read", path) from error
