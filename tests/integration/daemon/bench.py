@@ -266,3 +266,4 @@ async def open_service(
         service.put_in_service()
         bench.box.nursery.start_soon(service.follow)
         yield service
+        bench.judged = service.judged
