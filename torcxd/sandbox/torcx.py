@@ -38,9 +38,12 @@ def apply(root: Path, os_version: str) -> str:
     if upper and upper not in [name for name, _ in applied]:
         return f"the profile {upper} does not exist"
     images: dict[str, str] = {}
-    for _, path in applied:
-        for image in json.loads(path.read_text())["value"]["images"]:
-            images[image["name"]] = image["reference"]
+    for name, path in applied:
+        try:
+            for image in json.loads(path.read_bytes())["value"]["images"]:
+                images[image["name"]] = image["reference"]
+        except (ValueError, LookupError, TypeError):
+            return f"the profile {name} is damaged"
     images = {name: reference for name, reference in images.items() if reference}
     for name, reference in images.items():
         if _find(root, os_version, f"{name}:{reference}") is None:
