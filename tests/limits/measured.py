@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -66,12 +65,12 @@ def _memory(field: str) -> int:
 def _main(module: str, name: str, arguments: str) -> None:
     function = getattr(importlib.import_module(module), name)
     call = partial(function, *json.loads(arguments))
-    opened = len(os.listdir("/proc/self/fd"))
+    opened = len(list(Path("/proc/self/fd").iterdir()))
     Path("/proc/self/clear_refs").write_text(_FORGET_PEAK, encoding="ascii")
     before = _memory("VmRSS")
     result = trio.run(call) if inspect.iscoroutinefunction(function) else call()
     grown = (_memory("VmHWM") - before) / 1e6
-    descriptors = len(os.listdir("/proc/self/fd")) - opened
+    descriptors = len(list(Path("/proc/self/fd").iterdir())) - opened
     sys.stdout.write(f"\n{json.dumps({'result': result, 'grown': grown, 'descriptors': descriptors})}\n")
 
 

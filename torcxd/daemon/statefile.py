@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 # A node sees a handful of transitions a month; a thousand entries tell years, and read in a few milliseconds.
 KEPT_ENTRIES: Final = 1000
-# An entry is about 300 bytes; the file is cut back to half of this, whatever they are, once it holds about twice what is
-# kept.
+# An entry is about 300 bytes. The file is cut back to half of this, whatever they are, once it holds about twice what
+# is kept.
 LARGEST_HISTORY: Final = 2 * KEPT_ENTRIES * 300
 # What is wrong with a file that can be read. UnicodeEncodeError: a key with half a character in it.
 _UNUSABLE: Final = (document.DamagedDocument, msgspec.ValidationError, UnicodeEncodeError)
