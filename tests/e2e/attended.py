@@ -31,13 +31,17 @@ ANNOTATION: Final = FLATCAR.prefix + HOOK_ANNOTATION
 _KUBELET_ENV: Final = 'KUBELET_IMAGE_TAG="v1.8.4_coreos.0"\nKUBELET_IMAGE_URL="quay.io/coreos/hyperkube"\n'
 _SIZE: Final = 280_000_000
 # Retries wait for nothing but their turn. And a machine's boot id is a mount on the /proc that systemd-nspawn made: the
-# new /proc that a service gets for these three protections would show the host's.
-_IN_A_MACHINE: Final = """\
+# new /proc that the unit's protections give it would show the host's, so it is mounted there, too.
+_BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
+_KEPT_BOOT_ID: Final = "/run/e2e-boot-id"
+_IN_A_MACHINE: Final = f"""\
 [Service]
 RestartSec=100ms
-ProtectControlGroups=no
-ProtectKernelTunables=no
-ProtectProc=default
+BindReadOnlyPaths={_KEPT_BOOT_ID}:{_BOOT_ID}
+"""
+_KEEP_BOOT_ID: Final = f"""\
+[Service]
+ExecStartPre=cp {_BOOT_ID} {_KEPT_BOOT_ID}
 """
 
 
@@ -61,8 +65,12 @@ class AttendedNode:
         await self.machine.run("systemctl", "start", "node-boot.service")
         marker = self.machine.inside("/var/lib/node/update-installed")
         self.engine = UpdateEngine(installed=Installed(marker))
-        await self.nursery.start(self._serve_engine, self.engine)
+        await self.serve_engine()
         self.operator.start_agent(version=self.os_version)
+
+    async def serve_engine(self) -> None:
+        """Have update_engine on the bus; it leaves with the bus."""
+        await self.nursery.start(self._serve_engine, self.engine)
 
     @property
     def os_version(self) -> str:
@@ -174,6 +182,7 @@ def install_daemon(machine: Machine, unit: str = "") -> None:
     path = Path("/etc/systemd/system") / UNIT
     machine.write(str(path), (PROJECT / "systemd" / UNIT).read_bytes())
     machine.write(f"{path}.d/e2e.conf", _IN_A_MACHINE)
+    machine.write("/etc/systemd/system/e2e-boot.service.d/boot-id.conf", _KEEP_BOOT_ID)
     policy = "io.torcxd.Torcxd1.conf"
     machine.write(f"/etc/dbus-1/system.d/{policy}", (PROJECT / "systemd" / policy).read_bytes())
     if unit:

@@ -171,6 +171,51 @@ async def test_what_an_inhibitor_does_to_root(new_machine: Callable[[], Machine]
         await node.boot(3)
 
 
+@pytest.mark.accepts("N1", "N3")
+async def test_after_a_restart_of_the_bus_reboots_are_held_off_again(new_machine: Callable[[], Machine]) -> None:
+    machine = new_machine()
+    async with attended_node(machine) as node:
+        await node.boot(1)
+        await node.entered("done")
+        node.site.bucket.fail(NEW_OS, Fault.NOT_FOUND)
+        # Nobody reboots the node meanwhile.
+        await node.engine.show(Step("UPDATED_NEED_REBOOT", version=NEW_OS))
+        await node.told(messages.INHIBITOR_TAKEN)
+        before = await node.show("MainPID", "NRestarts")
+        await machine.run("systemctl", "restart", "dbus.service")
+        # Before update_engine is back: what was pending still is.
+        await node.told(messages.INHIBITOR_TAKEN, times=2)
+        held = await node.inhibitors()
+        assert held.count(REASON) == 2
+        assert {line.split()[-1] for line in held.splitlines()} == {"block", "delay"}
+        await node.serve_engine()
+        node.site.bucket.heal()
+        await node.entered("reboot-pending")
+        await node.told(messages.INHIBITOR_RELEASED)
+        assert await node.inhibitors() == ""
+        assert await node.show("MainPID", "NRestarts") == before
+        await machine.power_off()
+
+
+@pytest.mark.accepts("N3", "N5")
+async def test_the_unit_comes_up_where_update_engine_is_masked(new_machine: Callable[[], Machine]) -> None:
+    machine = new_machine()
+    async with attended_node(machine) as node:
+        machine.path("/etc/systemd/system/update-engine.service").unlink(missing_ok=True)
+        machine.path("/etc/systemd/system/update-engine.service").symlink_to("/dev/null")
+        await machine.event("boot", boot=1)
+        await machine.journal_line(UNIT, "Started torcxd.service")
+        shown = await node.show("ActiveState", "StatusText")
+        assert shown["ActiveState"] == "active"
+        assert shown["StatusText"].endswith("Not heard: update_engine.")
+        status = await node.status()
+        assert status["process"]["command"] == "run"
+        assert status["process"]["runs"] is True
+        assert status["waiting_for"] == "update_engine to tell which OS version boots next"
+        assert status["sources"]["update_engine"]["up"] is False
+        await machine.power_off()
+
+
 async def test_systemd_watches_reloads_and_shows_the_daemon(new_machine: Callable[[], Machine]) -> None:
     machine = new_machine()
     async with attended_node(machine, unit="[Service]\nWatchdogSec=2s\n") as node:
