@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash.explore import Explorer
+from tests.crash.conftest import ExplorerOf
 from tests.crash.server import WatchedServer
 
 _KUBELET_ENV = "/etc/kubernetes/kubelet.env"
 # The reboot is asked for, and the answer has not come yet.
 _REQUEST = "unanswered sendto the bus: Reboot #1"
 _IMAGE = "/var/lib/torcx/store/1576.4.0/docker:17.03.torcx.tgz"
-
-
-async def violations(server: WatchedServer, build: str, moment: str) -> str:
-    explorer = Explorer("bootstrap", (f"tests.crash.broken:{build}",))
-    struck = await explorer.strike(server, moment)
-    assert struck, explorer.violations
-    return "\n".join(explorer.violations)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +25,12 @@ async def violations(server: WatchedServer, build: str, moment: str) -> str:
         ("locks_with_a_file", "before connect the bucket #1", "another torcxd works on this node"),
     ],
 )
-async def test_a_broken_build_is_found_out(watched: WatchedServer, build: str, moment: str, expected: str) -> None:
-    found = await violations(watched, build, moment)
-    assert expected in found, found or "nothing was found"
-    assert f"bootstrap '{moment}'" in found
+async def test_a_broken_build_is_found_out(
+    watched: WatchedServer, explorer_of: ExplorerOf, build: str, moment: str, expected: str
+) -> None:
+    explorer = explorer_of("bootstrap", f"tests.crash.broken:{build}")
+    struck = await explorer.strike(watched, moment)
+    assert struck, explorer.violations
+    (violation,) = explorer.violations
+    assert expected in violation
+    assert violation.endswith(f"python -m tests.crash bootstrap '{moment}'")

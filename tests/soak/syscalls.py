@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from tests.crash.explore import Explorer
-from tests.crash.journeys import JOURNEYS
+from tests.crash.journeys import JOURNEYS, Arrival
 from tests.crash.server import WatchedServer, watched_server
 from tests.explored import Explored
 
@@ -37,7 +37,8 @@ async def _run(budget: float, explored: Explored) -> list[str]:
     end = trio.current_time() + budget
     with tempfile.TemporaryDirectory(prefix="torcxd-fork-") as directory, watched_server(Path(directory)) as server:
         servers = [server, *(server.another() for _ in range(_AT_ONCE - 1))]
-        explorers = [Explorer(each) for each in JOURNEYS]
+        known: dict[str, Arrival] = {}
+        explorers = [Explorer(each, known=known) for each in JOURNEYS]
         lengths = [len((await each.undisturbed(server)).watch.moments) for each in explorers]
         for number, explorer in enumerate(explorers):
             # What is left goes to the journeys that are left, by their lengths: a short budget sees something of all.
@@ -49,7 +50,9 @@ async def _run(budget: float, explored: Explored) -> list[str]:
             violations += explorer.violations
         for explorer, length in zip(explorers, lengths, strict=True):
             share = (end - trio.current_time()) * length / sum(lengths[explorers.index(explorer) :])
-            violations += await _pairs(explorer.journey, length, servers, trio.current_time() + share, explored)
+            violations += await _pairs(
+                Explorer(explorer.journey, known=known), length, servers, trio.current_time() + share, explored
+            )
     return violations
 
 
@@ -64,12 +67,12 @@ async def _every_moment(explorer: Explorer, servers: list[WatchedServer], end: f
     return goes_on(explorer)
 
 
-async def _pairs(journey: str, length: int, servers: list[WatchedServer], end: float, explored: Explored) -> list[str]:
+async def _pairs(
+    explorer: Explorer, length: int, servers: list[WatchedServer], end: float, explored: Explored
+) -> list[str]:
     """Kill at some moment, and once more while the next run recovers from that."""
-    explorer = Explorer(journey)
-    await explorer.undisturbed(servers[0])
-    goes_on = _until(end, f"{journey}: killed twice")
-    draw = random.Random(f"{_SEED} {journey}")
+    goes_on = _until(end, f"{explorer.journey}: killed twice")
+    draw = random.Random(f"{_SEED} {explorer.journey}")
 
     async def work(server: WatchedServer) -> None:
         while goes_on(explorer):
@@ -79,7 +82,7 @@ async def _pairs(journey: str, length: int, servers: list[WatchedServer], end: f
     async with trio.open_nursery() as nursery:
         for server in servers:
             nursery.start_soon(work, server)
-    explored.count(f"crash points, {journey}", "pairs of system calls", explorer.points)
+    explored.count(f"crash points, {explorer.journey}", "pairs of system calls", explorer.points)
     return explorer.violations
 
 
