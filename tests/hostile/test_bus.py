@@ -128,10 +128,10 @@ async def test_a_bus_that_cannot_tell_the_owner_is_asked_again(
 ) -> None:
     real = bus._call_bus
 
-    async def refuse(method: str, argument: str) -> tuple[Any, ...]:
+    async def refuse(method: str, argument: str, returns: str | None = None) -> tuple[Any, ...]:
         if method == "GetNameOwner":
             raise DBusError("org.freedesktop.DBus.Error.Failed", "no")
-        return await real(method, argument)
+        return await real(method, argument, returns)
 
     monkeypatch.setattr(bus, "_call_bus", refuse)
     with pytest.raises(DBusError):
