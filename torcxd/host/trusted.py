@@ -59,17 +59,18 @@ def read_trusted(path: Path, *, limit: int) -> bytes:
 def check_directory(directory: Path) -> None:
     """Make sure that nobody else can put other files into *directory*, or in place of those that are there.
 
+    Links are followed: an administrator may have moved it to another disk.
+
     :raises UntrustedError: somebody else can.
-    :raises PermanentError: it is a symbolic link, or no directory.
+    :raises PermanentError: it is no directory.
     :raises TorcxdError: typed by the errno.
     """
     try:
-        found = os.lstat(directory)
+        found = os.stat(directory)
     except OSError as error:
         raise from_os_error(error, "look at", directory) from error
     if not stat.S_ISDIR(found.st_mode):
-        what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "not a directory"
-        raise PermanentError(f"{directory} is {what}", hint="remove it: torcxd works in real directories only")
+        raise PermanentError(f"{directory} is not a directory", hint="move it away: torcxd makes its own")
     # In a sticky directory others may add names, but not touch ours.
     if not (found.st_mode & stat.S_ISVTX and found.st_uid in (0, os.geteuid())):
         _refuse(directory, untrusted(found))
