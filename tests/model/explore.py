@@ -47,6 +47,7 @@ class State(NamedTuple):
 class Explorer:
     """One exploration. After :meth:`run` it holds what was found.
 
+    :param first: whether to stop at the first violation.
     :ivar violations: what is wrong, each with the shortest story that leads there.
     :ivar taken: the rows of the chart that were taken, with their sources.
     :ivar guards: which answers each guard gave.
@@ -55,6 +56,7 @@ class Explorer:
 
     chart: Chart
     scope: Scope
+    first: bool = False
     violations: list[str] = field(default_factory=list)
     taken: set[Transition] = field(default_factory=set)
     guards: set[tuple[str, bool]] = field(default_factory=set)
@@ -99,6 +101,8 @@ class Explorer:
         if begin is not None:
             pending.append(self._add(begin, -1, "the process starts"))
         while pending:
+            if self.first and self.violations:
+                break
             if self.scope.most_states is not None and self.states >= self.scope.most_states:
                 break
             if deadline is not None and time.monotonic() >= deadline:
@@ -119,17 +123,20 @@ class Explorer:
     def walk(self, random: Random, steps: int) -> None:
         """Go far instead of everywhere: *steps* steps at random, most of them benign, from the start again and again.
 
-        At the end of each walk the way out is looked for.
+        Now and then the way out is looked for.
         """
         begin = self._begin(None, World())
         if begin is None:
             return
         root = number = self._known(begin, -1, "the process starts")
         for step in range(steps):
+            if self.first and self.violations:
+                break
             found = list(self._successors(number))
             self.transitions += len(found)
-            if not found or step % _WALK == _WALK - 1:
+            if not found or step % _LOOK == _LOOK - 1:
                 self._check_way_out(number)
+            if not found or step % _WALK == _WALK - 1:
                 number = root
                 continue
             benign = [each for each in found if each[1]]
@@ -194,7 +201,7 @@ class Explorer:
                 continue
             yield label, benign, state._replace(world=after)
         for after, label, benign in self._boots(snapshot, world):
-            wrong = boot_violation(world, after, snapshot)
+            wrong = boot_violation(world, after)
             if wrong:
                 self._violate(wrong, number, label)
             begun = self._begin(state.snapshot, after, booted=True)
@@ -226,7 +233,10 @@ class Explorer:
         stepped = self._step(number, state.snapshot, outcome.event, outcome.label)
         if stepped is not None:
             left = tuple(each for each in work if each is not effect) if outcome.ends else work
-            yield outcome.label, outcome.benign, self._next(state, stepped, outcome.world, left)
+            world = outcome.world
+            if hasattr(outcome.event, "running"):
+                world = world._replace(witnessed=True)
+            yield outcome.label, outcome.benign, self._next(state, stepped, world, left)
 
     def _next(self, state: State, stepped: tuple[int, int | None], world: World, left: tuple[Effect, ...]) -> State:
         snapshot, work = stepped
@@ -283,6 +293,9 @@ class Explorer:
             except Exception as error:
                 self._violate(f"a start fails: {error!r}", -1, f"{snapshot}")
                 return None
+            wrong = end_violation(step, Started(NOW, PRESENT))
+            if wrong:
+                self._violate(f"at a start: {wrong}", -1, f"{snapshot}")
             work = self._work_of(step, step.snapshot)
             self._starts[key] = (self._number(step.snapshot), self._work_number(()) if work is None else work)
         return State(*self._starts[key], world)
@@ -378,6 +391,8 @@ class Explorer:
 
 # How long a walk is, and how often it goes where nothing goes wrong: it gets through a few boots.
 _WALK: Final = 80
+# After so many steps it is looked for the way out.
+_LOOK: Final = 20
 _BENIGN: Final = 0.6
 # Of a process that is gone: for good, or to be started again.
 FINISHED: Final = -1

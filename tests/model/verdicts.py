@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tests.model.world import KUBE, World, inspect
 from torcxd.lifecycle.effects import Attend, Effect, End, Place, Publish, Reboot
-from torcxd.lifecycle.events import BootVerified, Compared, Event, Gathered
+from torcxd.lifecycle.events import BootVerified, Compared, Event, Gathered, Published
 from torcxd.lifecycle.facts import Plan
 from torcxd.lifecycle.guards import MOST_BOOTS, known_next_os
 from torcxd.lifecycle.machine import Step
@@ -48,12 +48,12 @@ def _next_boot(what: str, world: World, plan: Plan) -> Iterator[str]:
         yield f"I7: {what} after {MOST_BOOTS} boots in vain"
 
 
-def boot_violation(before: World, after: World, snapshot: Snapshot) -> str:
+def boot_violation(before: World, after: World) -> str:
     """What the boot did to Docker's data that it must not do; empty for nothing.
 
-    Data of unknown origin are left alone: those that were there before any Docker was seen.
+    Data of unknown origin are left alone: those of a boot in which the process came to nothing.
     """
-    if after.sealed is None or before.data is None or snapshot.docker_seen is None:
+    if after.sealed is None or before.data is None or not before.witnessed:
         return ""
     cleaned = after.sealed in before.cleanup
     if before.data != after.sealed and not cleaned:
@@ -89,7 +89,7 @@ def end_violation(step: Step, event: Event) -> str:
         if not event.running.applies(after.plan):
             return f"I1: done, while {event.running} runs instead of {after.plan.outcome}"
     ends_well = any(isinstance(each, End) and each.exit_code == 0 for each in step.effects)
-    if ends_well and event.trigger != "published" and unprepared(after):
+    if ends_well and not isinstance(event, Published) and unprepared(after):
         return f"I3: the process ends well, and {unprepared(after)}"
     return ""
 
@@ -114,5 +114,6 @@ def is_goal(snapshot: Snapshot, world: World, finished: bool, policy: Policy) ->
         return False
     if "rolled back too often" in unprepared(snapshot):
         return True
-    prepared = not unprepared(snapshot) and plan.target.coming_os == world.coming
+    intact = inspect(world, plan).intact
+    prepared = intact and not unprepared(snapshot) and plan.target.coming_os == world.coming
     return prepared and (not world.hook or world.answered)

@@ -40,7 +40,8 @@ class World(NamedTuple):
     :param staged, stored: images by OS version and Docker; ``stored`` have their final names.
     :param pin: the Docker that the user's profile pins for the next boot.
     :param sealed: the Docker that runs.
-    :param data: whose data lie in /var/lib/docker.
+    :param data: whose data lie in /var/lib/docker; None where nobody can know.
+    :param witnessed: whether the process has looked at what runs in this boot.
     :param cleanup: the Dockers in whose boot the data are to be removed.
     :param published: kubelet.env is there.
     :param asked: the targets of the reboots that were granted in this boot, and not lost.
@@ -60,6 +61,7 @@ class World(NamedTuple):
     pin: str | None = None
     sealed: str | None = OWN
     data: str | None = OWN
+    witnessed: bool = False
     cleanup: frozenset[str] = frozenset()
     published: bool = False
     asked: frozenset[str] = frozenset()
@@ -162,7 +164,8 @@ def boot(world: World, *, rolled_back: bool = False, unsealed: bool = False) -> 
         engine="idle",
         sealed=docker,
         # A Docker that runs makes data of its own.
-        data=docker or world.data,
+        data=docker or (world.data if world.witnessed else None),
+        witnessed=False,
         cleanup=frozenset() if cleans else world.cleanup,
         asked=frozenset(),
         hook=False,
