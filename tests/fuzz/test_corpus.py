@@ -8,7 +8,7 @@ from tests.explored import Explored
 from tests.fuzz import engine
 
 # What is kept in git is to be read by people, and to be run in each `make test`.
-MOST_INPUTS = 120
+MOST_INPUTS = 80
 LARGEST_INPUT = 4096
 
 
