@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -16,6 +17,7 @@ from torcxd.addons.staging import Staging
 from torcxd.daemon.statefile import StateFile, read_history, read_recorded
 from torcxd.errors import TorcxdError
 from torcxd.host.env_file import read_env_file
+from torcxd.host.malloc import keep_heap_small
 from torcxd.host.os_release import read_os_release
 from torcxd.http import HttpClient, Proxies
 from torcxd.kube.access import ClusterAccess, Material
@@ -187,3 +189,27 @@ async def image(url: str, hexdigest: str, directory: str, most: int = MAX_BYTES)
     finally:
         await http.aclose()
     return ""
+
+
+# The C library.
+
+
+class _Mallinfo(ctypes.Structure):
+    """``struct mallinfo2``; mallinfo(3)."""
+
+    _fields_ = tuple((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd")) + tuple(
+        (name, ctypes.c_size_t) for name in ("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    )
+
+
+def mapped(small_heap: bool) -> int:
+    """How many of ten buffers of 256 KiB are mapped by themselves once a larger one was freed."""
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = _Mallinfo
+    if small_heap:
+        keep_heap_small()
+    larger = bytearray(4 << 20)
+    del larger
+    before = mallinfo().hblks
+    buffers = [bytearray(256 * 1024) for _ in range(10)]
+    return int(mallinfo().hblks - before) if buffers else 0

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import IO, Any
+
+import pytest
 
 from tests.explored import Explored
 from tests.limits import cases
 from tests.limits.measured import measure_now
+from torcxd.addons.hashing import MOST_KNOWN, Digests
 from torcxd.daemon.statefile import LARGEST_HISTORY
 
 # The million is for the long run; here so many that it is cut back ten times.
@@ -54,3 +59,25 @@ def test_a_manifest_of_ten_thousand_versions_is_read(tmp_path: Path, explored: E
     # The text, its JSON, and what is made of it.
     assert measured.grown < 10 * len(data) / 1e6
     explored.count("limits", "versions in a manifest", VERSIONS)
+
+
+def test_only_so_many_digests_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = []
+    original = hashlib.file_digest
+
+    def counted(stream: IO[bytes], algorithm: str) -> Any:
+        hashed.append(stream.name)
+        return original(stream, algorithm)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    digests = Digests()
+    files = [tmp_path / str(each) for each in range(2 * MOST_KNOWN)]
+    for each in files:
+        each.write_text(each.name)
+        digests.of(each, "sha256")
+    assert len(hashed) == len(files)
+    digests.of(files[-1], "sha256")
+    digests.of(files[MOST_KNOWN], "sha256")
+    assert len(hashed) == len(files)
+    digests.of(files[0], "sha256")
+    assert len(hashed) == len(files) + 1

@@ -7,9 +7,9 @@ from typing import IO, Any, Final
 
 import gnupg
 
-# Bytes of each stream. gpg tells some 200 bytes about each key that it imports, and 18,000 of the smallest keys fill the
-# largest keyring that is accepted, 8 MiB. python-gnupg keeps each line as an object, which for empty ones is 40 times
-# as much.
+# Bytes of each stream. gpg tells some 200 bytes about each key that it imports, and 18,000 of the smallest keys fill
+# the largest keyring that is accepted, 8 MiB. python-gnupg keeps each line as an object, which for empty ones is 40
+# times as much.
 MOST_OUTPUT: Final = 4 << 20
 
 

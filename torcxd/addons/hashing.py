@@ -6,11 +6,15 @@ import hashlib
 import os
 import stat
 from pathlib import Path
+from typing import Final
 
 from torcxd.errors import PermanentError, from_os_error
 from torcxd.lifecycle.catalog import Digest
 
 _Stamp = tuple[int, int, int, int]
+
+# A node's stores hold a few dozen images. What is forgotten is hashed once more, should it be asked for again.
+MOST_KNOWN: Final = 256
 
 
 class Digests:
@@ -39,9 +43,11 @@ class Digests:
                     raise PermanentError(f"{path} is not a regular file")
                 # Stamped before it is read: if it changes meanwhile, the stamp is of no file any more.
                 key = (algorithm, _stamp(found))
-                if key not in self._known:
-                    self._known[key] = Digest(algorithm, hashlib.file_digest(stream, algorithm).hexdigest())
-                return self._known[key]
+                known = self._known.get(key)
+                if known is None:
+                    known = Digest(algorithm, hashlib.file_digest(stream, algorithm).hexdigest())
+                    self._remember(key, known)
+                return known
         except OSError as error:
             raise from_os_error(error, "read", path) from error
 
@@ -51,9 +57,15 @@ class Digests:
         :raises TorcxdError: typed by the errno.
         """
         try:
-            self._known[digest.algorithm, _stamp(path.lstat())] = digest
+            self._remember((digest.algorithm, _stamp(path.lstat())), digest)
         except OSError as error:
             raise from_os_error(error, "look at", path) from error
+
+    def _remember(self, key: tuple[str, _Stamp], digest: Digest) -> None:
+        self._known[key] = digest
+        if len(self._known) > MOST_KNOWN:
+            # The one that it has known for longest.
+            self._known.pop(next(iter(self._known)), None)
 
 
 def _stamp(found: os.stat_result) -> _Stamp:

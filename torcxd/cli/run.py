@@ -18,6 +18,7 @@ from torcxd.daemon.context import Context
 from torcxd.daemon.lock import only_instance
 from torcxd.daemon.process import DAEMON, attend_node
 from torcxd.errors import EX_OK, TorcxdError
+from torcxd.host.malloc import keep_heap_small
 from torcxd.host.notify import ServiceManager
 from torcxd.lifecycle.effects import End
 from torcxd.paths import Layout
@@ -35,6 +36,7 @@ def run(settings: Settings, layout: Layout, reload: Callable[[], Settings]) -> i
     :param reload: reads the settings anew; raises ``TorcxdError``.
     :raises TorcxdError: when it cannot even begin.
     """
+    keep_heap_small()
     environment = dict(os.environ)
     manager = ServiceManager(environment)
     with only_instance(layout, "run"):
