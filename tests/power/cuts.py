@@ -40,14 +40,14 @@ class World:
 class Cut:
     """One disk image, and the world around it.
 
-    :param number: counts them in their recording, for who wants to see one again.
     :param after: the last thing that happened.
+    :param lost: what it has otherwise than the disk had at that moment: with *after*, what it takes to see one again.
     """
 
-    number: int
     image: Image
     world: World
     after: str
+    lost: str
 
 
 def find_cuts(disk: Disk, recording: Recording, world: World) -> tuple[list[Cut], int]:
@@ -59,11 +59,12 @@ def find_cuts(disk: Disk, recording: Recording, world: World) -> tuple[list[Cut]
     def look(after: str) -> None:
         nonlocal moments
         moments += 1
+        whole = disk.image()
         for image in disk.images():
             key = (frozenset(image.items()), world)
             if key not in seen:
                 seen.add(key)
-                cuts.append(Cut(len(cuts), image, world, after))
+                cuts.append(Cut(image, world, after, _lost(whole, image)))
 
     look("nothing")
     for event in recording.events():
@@ -74,6 +75,22 @@ def find_cuts(disk: Disk, recording: Recording, world: World) -> tuple[list[Cut]
             case Call() if disk.apply(event):
                 look(" ".join((event.name, *(f"…{each[-50:]}" for each in event.paths))))
     return cuts, moments
+
+
+def _lost(whole: Image, image: Image) -> str:
+    """How *image* differs from what was written, for people."""
+    told = []
+    for name in sorted({*whole, *image}):
+        if name not in image:
+            told.append(f"no {name}")
+        elif name not in whole:
+            told.append(f"{name} again")
+        elif image[name] != whole[name]:
+            content = image[name]
+            size = len(content) if isinstance(content, bytes | str) else 0
+            zeros = isinstance(content, bytes) and size and not any(content)
+            told.append(f"{name} with {size} {'zeros' if zeros else 'other bytes'}")
+    return ", ".join(told) or "nothing"
 
 
 def spread(cuts: Sequence[Cut]) -> Iterator[Cut]:

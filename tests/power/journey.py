@@ -13,7 +13,7 @@ from tests.integration.bootstrap.program import ForkServer
 from tests.power.cuts import PARTS, Cut, World, find_cuts, listening
 from tests.power.disk import Disk
 from tests.power.record import Recording, RecordingServer
-from tests.power.restart import Restarts, end_of
+from tests.power.restart import Restarts, end_of, node_folder
 from torcxd.sandbox.sandbox import Plot
 
 # A fail-safe only, for a recording and all of its restarts.
@@ -22,7 +22,7 @@ _TOO_LONG = 7200.0
 
 @dataclass(slots=True)
 class Journey:
-    """A recorded run, and the node to restart from its cuts.
+    """A recorded bootstrap, and the node to restart from its cuts.
 
     :param os_version: what ran when it was recorded.
     :param end: what the node is to be like in the end.
@@ -53,7 +53,7 @@ async def bootstrap(
     """
     recorder = RecordingServer(server)
     recorder.builds = (f"tests.power.broken:{build}",) if build else ()
-    async with open_bench(parent, recorder, plot, folder=label.replace(" ", "-"), seconds=_TOO_LONG) as node:
+    async with open_bench(parent, recorder, plot, folder=node_folder(label), seconds=_TOO_LONG) as node:
         box = node.box
         if after_reboot:
             await node.bootstrap()

@@ -25,6 +25,7 @@ _CALLS: Final = (
 )
 # More than an image of the tests; a write that strace cuts short is an error.
 _LONGEST: Final = 4 << 20
+_STRACE: Final = ("strace", "-qq", "-ff", "-ttt", "-T", "-y", "-xx", "-s", str(_LONGEST), "-e", f"trace={_CALLS}")
 _LINE: Final = re.compile(r"(?P<at>\d+\.\d+) (?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>.*) <(?P<took>[\d.]+)>")
 _ESCAPE: Final = re.compile(r"\\x([0-9a-f]{2})")
 _STRING: Final = re.compile(r'"([^"]*)"(\.\.\.)?')
@@ -72,6 +73,10 @@ class Recording:
         """Somebody else has done this to the node's disk now."""
         self.noted.append(Call(time.time(), name, paths, data))
 
+    def run(self, *command: str) -> None:
+        """Run a command to its end, and record it."""
+        subprocess.run([*_STRACE, "-o", str(self.folder / "trace"), *command], check=True)
+
     def events(self) -> list[Call | Moment]:
         """Everything, in order."""
         calls = [call for path in self.folder.iterdir() for call in _parse(path.read_text("ascii"))]
@@ -113,8 +118,8 @@ def attach() -> None:
     """Have this process traced from now on. strace holds its standard output: whoever reads that waits for it."""
     output = os.environ.pop(_OUTPUT)
     pid = os.getpid()
-    command = ["strace", "-qq", "-ff", "-ttt", "-T", "-y", "-xx", "-s", str(_LONGEST), "-e", f"trace={_CALLS}"]
-    subprocess.Popen([*command, "-o", output, "-p", str(pid)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [*_STRACE, "-o", output, "-p", str(pid)]
+    subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     mine = Path(f"{output}.{pid}")
     while not mine.exists() or not mine.stat().st_size:
         # A call for it to write down.

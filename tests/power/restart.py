@@ -16,7 +16,7 @@ from tests.power.cuts import PARTS, Cut
 from tests.power.disk import Image, write_image
 from torcxd.sandbox.checker import Checker
 from torcxd.sandbox.sandbox import NEW_OS, WANTED_DOCKER, Sandbox
-from torcxd.sandbox.update_engine import no_update
+from torcxd.sandbox.update_engine import Scenario, no_update
 
 # What a bootstrap that nobody disturbs leaves, and any other has to leave as well: the rest is the way that it took.
 _END: Final = re.compile(
@@ -32,11 +32,13 @@ class Restarts:
     """A node that is put back to its cuts, one after the other.
 
     :param node: as it was when the recording began, with the program that is judged; its bench judges it no more.
+    :param docker: the Docker that somebody who was told so may expect from the next boot.
     :ivar violations: what was found, each with the cut that repeats it.
     """
 
     node: Bench
     label: str
+    docker: str = WANTED_DOCKER
     before: Checker = field(init=False)
     violations: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -65,27 +67,31 @@ class Restarts:
         problem = node.boot()
         self.box.checker.booted()
         if problem and (cut.world.promised or not cut.world.installed):
-            self._violate(cut, f"I3: the boot applied nothing: {problem}")
+            self.violate(cut, f"I3: the boot applied nothing: {problem}")
         sealed = self.box.checker.disk.sealed_docker()
-        if cut.world.promised and sealed != WANTED_DOCKER:
-            self._violate(cut, f"I3: the boot that was asked for brought Docker {sealed}")
+        if cut.world.promised and sealed != self.docker:
+            self.violate(cut, f"I3: the boot that was asked for brought Docker {sealed}")
         for each in self.box.checker.check():
-            self._violate(cut, f"after the boot: {each}")
+            self.violate(cut, f"after the boot: {each}")
+
+    async def begin_boot(self, scenario: Scenario) -> None:
+        """The node's peers come up anew, and update_engine plays *scenario*."""
+        await self.box.end_peers()
+        self.box.update_engine.scenario = scenario
+        self.box._installed.store(False)
+        await self.box.nursery.start(self.box.serve_peers)
 
     async def finish(self, cut: Cut, wanted: Image) -> None:
         """Run the program, from where the boot has left the node, until it has done its work; then judge the end."""
         self.counts["restarts to the end"] += 1
         box = self.box
-        await box.end_peers()
-        box.update_engine.scenario = no_update("", 0) if box.node.os_version == NEW_OS else box.plot.scenario()
-        box._installed.store(False)
-        await box.nursery.start(box.serve_peers)
+        await self.begin_boot(no_update("", 0) if box.node.os_version == NEW_OS else box.plot.scenario())
         process = await self.node.to_the_end()
         if process.code != 0:
-            self._violate(cut, f"the program ends with {process.code}: {process.stderr.splitlines()[-2:]}")
+            self.violate(cut, f"the program ends with {process.code}: {process.stderr.splitlines()[-2:]}")
             return
         for each in self.box.checker.check():
-            self._violate(cut, f"at the end: {each}")
+            self.violate(cut, f"at the end: {each}")
         found = end_of(self.node)
         # With kubelet.env there, the bootstrap has nothing to do, and leaves its state's litter to the daemon.
         through = "etc/kubernetes/kubelet.env" in cut.image
@@ -93,11 +99,12 @@ class Restarts:
             if through and Path(name).name.startswith(".state.json."):
                 continue
             if wanted.get(name) != found.get(name):
-                self._violate(cut, f"the end is another one: {name} is {_compared(wanted, found, name)}")
+                self.violate(cut, f"the end is another one: {name} is {_compared(wanted, found, name)}")
         self.node.processes.clear()
 
-    def _violate(self, cut: Cut, what: str) -> None:
-        self.violations.append(f"{self.label}, cut {cut.number} (after {cut.after}): {what}")
+    def violate(self, cut: Cut, what: str) -> None:
+        """Note what is wrong."""
+        self.violations.append(f"{self.label}, after {cut.after}, lost: {cut.lost}: {what}")
 
 
 def end_of(node: Bench) -> dict[str, bytes]:
@@ -116,6 +123,11 @@ def _compared(wanted: Image, found: Image, name: str) -> str:
     if name not in found:
         return "missing"
     return "another" if name in wanted else "left about"
+
+
+def node_folder(label: str) -> str:
+    """The name of a folder for the node of a run."""
+    return re.sub(r"\W+", "-", label)
 
 
 def _copied(checker: Checker) -> Checker:

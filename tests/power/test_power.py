@@ -1,4 +1,4 @@
-"""The power is cut: whatever of a bootstrap was not durable may be gone, and the node comes up well and gets there."""
+"""The power is cut: whatever of a run was not durable may be gone, and the node comes up well and gets there."""
 
 from __future__ import annotations
 
@@ -8,23 +8,31 @@ from pathlib import Path
 import pytest
 
 from tests.explored import Explored
-from tests.integration.bootstrap.bench import QUIET, UPDATING
+from tests.integration.bootstrap.bench import QUIET
 from tests.integration.bootstrap.program import ForkServer
-from tests.power import journey
+from tests.power import journey, service
 from tests.power.cuts import spread
+from tests.power.runs import RUNS
 
 # How many images are judged as they come up, and how many of them are taken to the end; `make soak` takes all.
-_IMAGES = 80
-_TO_THE_END = 4
+_IMAGES = 50
+_TO_THE_END = 2
 
 
 @pytest.mark.accepts("N2", "I1", "I2", "I3", "I5", "I6", "I7", "I8", "C20")
-@pytest.mark.parametrize("after_reboot", [False, True], ids=["before-the-reboot", "after-it"])
-async def test_a_bootstrap_gets_there_through_a_power_cut_at_any_moment(
-    server: ForkServer, folder: Path, explored: Explored, after_reboot: bool
+@pytest.mark.parametrize(
+    "label",
+    [
+        "bootstrap, OS and Docker change, before the reboot",
+        "bootstrap, OS and Docker change, after the reboot",
+        "daemon, OS and Docker change",
+        "hook, OS changes",
+    ],
+)
+async def test_a_node_gets_there_through_a_power_cut_at_any_moment(
+    server: ForkServer, folder: Path, explored: Explored, label: str
 ) -> None:
-    label = f"bootstrap {'after' if after_reboot else 'before'} its reboot"
-    async with journey.bootstrap(folder, server, label, plot=UPDATING, after_reboot=after_reboot) as run:
+    async with RUNS[label](folder, server, label) as run:
         for number, cut in enumerate(islice(spread(run.cuts), _IMAGES)):
             await run.restart(cut, to_the_end=number < _TO_THE_END)
     assert not run.restarts.violations, "\n".join(run.restarts.violations)
@@ -39,19 +47,31 @@ async def test_a_bootstrap_gets_there_through_a_power_cut_at_any_moment(
         ("syncs_no_content", ("I8", "N2", "I3", "I2")),
         ("syncs_no_names", ("I3", "I6", "N2")),
         ("pins_first", ("I3", "I6", "N2")),
-        ("cleans_up_later", ("I6",)),
         ("trusts_systemd_with_links", ("I6",)),
     ],
 )
-async def test_a_broken_build_is_found_out(
+async def test_a_broken_bootstrap_is_found_out(
     server: ForkServer, folder: Path, explored: Explored, build: str, invariants: tuple[str, ...]
 ) -> None:
     async with journey.bootstrap(folder, server, build, plot=QUIET, build=build) as run:
-        found = run.restarts.violations
         for cut in spread(run.cuts):
             await run.restart(cut, to_the_end=False)
-            if found:
+            if run.restarts.violations:
                 break
-    assert found, f"none of {len(run.cuts)} images tells that the build {build} is broken"
+    _assert_found_out(run.restarts.violations, invariants, explored)
+
+
+async def test_a_broken_daemon_is_found_out(server: ForkServer, folder: Path, explored: Explored) -> None:
+    build = "cleans_up_later"
+    async with service.update(folder, server, build, docker="1.12", build=build) as run:
+        for cut in spread(run.cuts):
+            await run.restart(cut, to_the_end=False)
+            if run.restarts.violations:
+                break
+    _assert_found_out(run.restarts.violations, ("I6",), explored)
+
+
+def _assert_found_out(found: list[str], invariants: tuple[str, ...], explored: Explored) -> None:
+    assert found, "no image tells that this build is broken"
     assert any(each in violation for violation in found for each in invariants), found
     explored.count("power loss", "broken builds found out")

@@ -21,7 +21,7 @@ from torcxd.sandbox.sandbox import NEW_OS, Plot, Sandbox, open_sandbox
 from torcxd.sandbox.update_engine import Step
 
 # A fail-safe only: nothing in a test waits for it.
-_TOO_LONG: Final = 20.0
+TOO_LONG: Final = 20.0
 # How often the disk is looked at where no event tells of a change.
 _LOOK: Final = 0.01
 KUBELET_ENV: Final = "/etc/kubernetes/kubelet.env"
@@ -255,7 +255,7 @@ OpenBench = Callable[..., AbstractAsyncContextManager[Bench]]
 
 @asynccontextmanager
 async def open_bench(
-    parent: Path, server: ForkServer, plot: Plot = QUIET, *, folder: str = "node", seconds: float = _TOO_LONG
+    parent: Path, server: ForkServer, plot: Plot = QUIET, *, folder: str = "node", seconds: float = TOO_LONG
 ) -> AsyncIterator[Bench]:
     """A node in *parent*/*folder* for the length of the block, judged at its end."""
     bench: Bench | None = None

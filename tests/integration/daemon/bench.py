@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 import trio
 
-from tests.integration.bootstrap.bench import KUBELET_ENV, Bench, open_bench
+from tests.integration.bootstrap.bench import KUBELET_ENV, TOO_LONG, Bench, open_bench
 from tests.integration.bootstrap.program import ForkServer, Process
 from torcxd.daemon.context import Context
 from torcxd.daemon.process import DAEMON, attend_node
@@ -255,10 +255,10 @@ OpenService = Callable[..., AbstractAsyncContextManager[Service]]
 
 @asynccontextmanager
 async def open_service(
-    root: Path, server: ForkServer, plot: Plot = PLOT, *, names: OperatorNames = FLATCAR
+    root: Path, server: ForkServer, plot: Plot = PLOT, *, names: OperatorNames = FLATCAR, seconds: float = TOO_LONG
 ) -> AsyncIterator[Service]:
     """A node in service for the length of the block, judged at its end."""
-    async with open_bench(root, server, plot) as bench:
+    async with open_bench(root, server, plot, seconds=seconds) as bench:
         bench.box.checker.serving = True
         # Nothing happens to the OS by itself.
         bench.box.update_engine.scenario = Scenario()

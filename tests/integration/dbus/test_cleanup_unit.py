@@ -92,6 +92,15 @@ async def test_without_systemd_on_the_bus_it_is_transient(bus: Bus, layout: Layo
     assert (caught.value.absent, caught.value.kind) == (True, Kind.TRANSIENT)
 
 
+def script(layout: Layout) -> str:
+    """What the unit has the shell run, as systemd reads it from the file."""
+    # systemd.syntax(7): a backslash at the end of a line joins the next one; the quotes are one argument's.
+    text = docker_cleanup.unit_text(layout).replace("\\\n", " ")
+    (found,) = re.findall(r'^ExecStart=/bin/sh -c "([^"$%]*)"$', text, re.MULTILINE)
+    assert isinstance(found, str)
+    return found
+
+
 class Boot:
     """The unit's script, as systemd reads it from its file, on a node in a folder."""
 
@@ -109,10 +118,7 @@ class Boot:
         self._write(self.layout.docker_cleanup_due, "".join(f"{each}\n" for each in lines))
         if sealed is not None:
             self._write(self.layout.sealed_profile, sealed)
-        # systemd.syntax(7): a backslash at the end of a line joins the next one; the quotes are one argument's.
-        text = docker_cleanup.unit_text(self.layout).replace("\\\n", " ")
-        (script,) = re.findall(r'^ExecStart=/bin/sh -c "([^"$%]*)"$', text, re.MULTILINE)
-        subprocess.run(["/bin/sh", "-c", script], check=True)
+        subprocess.run(["/bin/sh", "-c", script(self.layout)], check=True)
 
     @property
     def cleaned(self) -> bool:
