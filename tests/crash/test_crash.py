@@ -61,10 +61,11 @@ async def test_killed_anywhere_it_gets_there(
 
 
 @pytest.mark.accepts("N2", "I1")
-async def test_killed_at_any_step_of_the_commit_it_gets_there(watched: WatchedServer, explorer_of: ExplorerOf) -> None:
-    await strike(
-        watched, explorer_of("bootstrap"), *(f"{each} #1" for each in replaced("/etc/kubernetes", "kubelet.env"))
-    )
+async def test_killed_at_any_step_of_the_commit_or_of_its_record_it_gets_there(
+    watched: WatchedServer, explorer_of: ExplorerOf
+) -> None:
+    steps = [*replaced("/etc/kubernetes", "kubelet.env"), "mkdir", *replaced("/var/lib/torcxd", "state.json")]
+    await strike(watched, explorer_of("bootstrap"), *(f"{steps[0]} #1 +{later}" for later in range(len(steps))))
 
 
 @pytest.mark.accepts("I7")

@@ -60,7 +60,8 @@ class Moment:
         return f"{self.kind} #{self.nth}"
 
 
-# A number counts from 1, over all threads, processes and starts since the kill before; a text is that of a moment.
+# A number counts from 1, over all threads, processes and starts since the kill before. A text is that of a moment, or
+# with `` +3`` behind it of the third one after that.
 Strike = int | str
 
 
@@ -81,6 +82,7 @@ class Watch:
     moments: list[Moment] = field(default_factory=list)
     struck: list[Moment] = field(default_factory=list)
     _since: int = 0
+    _reached: int | None = None
     _count: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -133,7 +135,7 @@ class Watch:
                     _write(call, data)
                 _kill(group)
                 self.struck.append(moment)
-                self._since = len(self.moments)
+                self._since, self._reached = len(self.moments), None
                 return True
         return False
 
@@ -141,7 +143,12 @@ class Watch:
         if len(self.struck) == len(self.strikes):
             return False
         due = self.strikes[len(self.struck)]
-        return due in (len(self.moments) - self._since, str(moment))
+        if isinstance(due, int):
+            return len(self.moments) - self._since == due
+        text, _, later = due.partition(" +")
+        if str(moment) == text:
+            self._reached = len(self.moments)
+        return self._reached is not None and len(self.moments) - self._reached == int(later or 0)
 
     def _name(self, call: Call) -> str | None:
         """What reports call the file or the peer, and what it is told; None for a file that does not count."""

@@ -7,6 +7,8 @@ import os
 import random
 import signal
 import sys
+from contextlib import suppress
+from dataclasses import replace
 
 import trio
 
@@ -22,7 +24,7 @@ from torcxd.daemon.observers import Observers
 from torcxd.daemon.perform import performer
 from torcxd.daemon.progress import progress_for
 from torcxd.daemon.statefile import StateFile, read_recorded
-from torcxd.errors import EX_OK
+from torcxd.errors import EX_OK, TorcxdError
 from torcxd.host.boot import read_boot_id
 from torcxd.lifecycle.machine import Lifecycle, Policy
 from torcxd.paths import Layout
@@ -56,6 +58,7 @@ def bootstrap(settings: Settings, layout: Layout) -> int:
     progress = progress_for(sys.stderr)
     context = Context(settings, layout, dict(os.environ), progress=progress)
     if context.kubelet_env.exists():
+        _note_publication(context)
         log.info("%s exists: this node is bootstrapped already; nothing is left to do.", context.kubelet_env)
         return EX_OK
     engine = engine_for(context)
@@ -74,6 +77,21 @@ def bootstrap(settings: Settings, layout: Layout) -> int:
     if ending.exit_code != EX_OK:
         return fail(ending.message, ending.hint, ending.exit_code)
     return EX_OK
+
+
+def _note_publication(context: Context) -> None:
+    """Make up for what a run could not do that was killed between its publication and the record of it.
+
+    Whoever works on the node meanwhile keeps the record himself.
+    """
+    if not context.layout.state_file.exists():
+        return
+    with suppress(TorcxdError), only_instance(context.layout, "bootstrap"):
+        recorded = read_recorded(context.layout)
+        if recorded is not None and recorded.state == "done" and recorded.published_at is None:
+            at = context.kubelet_env.stat().st_mtime
+            noted = replace(recorded, published_at=at, failure=None, waiting_for="", waiting_until=None)
+            StateFile(context.layout).save(noted)
 
 
 def _reboots(layout: Layout) -> bool:
