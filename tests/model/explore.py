@@ -120,10 +120,10 @@ class Explorer:
         if self.complete:
             self._check_ways_out()
 
-    def walk(self, random: Random, steps: int) -> None:
+    def walk(self, random: Random, steps: int, *, look: int = 40) -> None:
         """Go far instead of everywhere: *steps* steps at random, most of them benign, from the start again and again.
 
-        Now and then the way out is looked for.
+        :param look: after so many steps it is looked for the way out.
         """
         begin = self._begin(None, World())
         if begin is None:
@@ -134,7 +134,7 @@ class Explorer:
                 break
             found = list(self._successors(number))
             self.transitions += len(found)
-            if not found or step % _LOOK == _LOOK - 1:
+            if not found or step % look == look - 1:
                 self._check_way_out(number)
             if not found or step % _WALK == _WALK - 1:
                 number = root
@@ -391,8 +391,6 @@ class Explorer:
 
 # How long a walk is, and how often it goes where nothing goes wrong: it gets through a few boots.
 _WALK: Final = 80
-# After so many steps it is looked for the way out.
-_LOOK: Final = 20
 _BENIGN: Final = 0.6
 # Of a process that is gone: for good, or to be started again.
 FINISHED: Final = -1

@@ -112,7 +112,7 @@ def test_a_mistake_is_found(name: str, explored: Explored, monkeypatch: pytest.M
     explorer = Explorer(breaks(monkeypatch, load_chart()), scope, first=True)
     explorer.run()
     if not explorer.violations:
-        explorer.walk(Random(0), _STEPS)
+        explorer.walk(Random(0), _STEPS, look=20)
     assert explorer.violations
     found = explorer.violations[0].removeprefix(f"{scope.name}: ")
     assert found.startswith(expected), found

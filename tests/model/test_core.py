@@ -14,7 +14,7 @@ from torcxd.charts import load_chart
 from torcxd.lifecycle.guards import GUARDS
 
 # Steps of the walks of each scope: with fewer some row of the chart is not taken.
-STEPS = 1200
+STEPS = 700
 
 
 @pytest.mark.accepts("I1", "I3", "I4", "I6", "I7", "N2", "N5")
