@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 
 from torcxd import messages
+from torcxd.daemon.withheld import Withheld
 from torcxd.errors import EX_OK
 from torcxd.lifecycle.effects import Effect, End
 from torcxd.lifecycle.events import BootVerified, Event, Failed, HookAnswered, Published, RebootRequested
 from torcxd.lifecycle.facts import Plan
 from torcxd.lifecycle.machine import Step
-from torcxd.lifecycle.preparedness import withholding
 from torcxd.lifecycle.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,8 @@ class JournalObserver:
 
     def __init__(self) -> None:
         # The reasons that the operator's present question met; it may meet one again.
-        self._withheld: set[str] = set()
+        self._told: set[str] = set()
+        self._withheld = Withheld()
 
     def stepped(self, step: Step, event: Event) -> None:
         _tell_of_event(step.snapshot, event)
@@ -49,17 +50,17 @@ class JournalObserver:
                     }
                 ),
             )
-        self._tell_of_withholding(step)
+        self._tell_of_withholding(step, event)
 
-    def _tell_of_withholding(self, step: Step) -> None:
+    def _tell_of_withholding(self, step: Step, event: Event) -> None:
         """Once for each reason, for as long as the operator waits."""
-        reason = withholding(step.snapshot)
+        reason = self._withheld.reason(step, event)
         if not reason:
-            self._withheld.clear()
-        elif reason not in self._withheld:
+            self._told.clear()
+        elif reason not in self._told:
             fields: Fields = {"TORCXD_REASON": reason, **_target(step.snapshot.plan)}
             log.warning("The update operator has to wait: %s.", reason, extra=messages.HOOK_WITHHELD.extra(fields))
-            self._withheld.add(reason)
+            self._told.add(reason)
 
 
 def _tell_of_event(snapshot: Snapshot, event: Event) -> None:

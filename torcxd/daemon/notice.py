@@ -12,12 +12,12 @@ from collections.abc import Callable
 import trio
 
 from torcxd.daemon.operator import OperatorDesk
+from torcxd.daemon.withheld import Withheld
 from torcxd.errors import TorcxdError
 from torcxd.kube.nodes import Node
 from torcxd.lifecycle import retry
-from torcxd.lifecycle.events import Event, OsUpdateLost, OsUpdateSeen
+from torcxd.lifecycle.events import Event
 from torcxd.lifecycle.machine import Step
-from torcxd.lifecycle.preparedness import withholding
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +32,13 @@ class NoticeKeeper:
         self._desk = desk
         self._random = random
         self._reason = ""
-        self._heard = False
+        self._withheld = Withheld()
         self._node: Node | None = None
         self._changed = trio.Event()
         self._work = trio.CancelScope()
 
     def stepped(self, step: Step, event: Event) -> None:
-        self._heard = self._heard or isinstance(event, OsUpdateSeen | OsUpdateLost)
-        # Before update_engine was tried, nothing is wrong but that this process is new: an answer that its predecessor
-        # gave is not taken back for that.
-        reason = withholding(step.snapshot) if self._heard else ""
+        reason = self._withheld.reason(step, event)
         if reason != self._reason:
             self._reason = reason
             # Cut off before the state's effects begin: the answer must not meet a reason that is still being written.

@@ -162,11 +162,10 @@ async def test_the_mappings_lost_alone_stop_nobody_else(service: OpenService) ->
         await daemon.says("→ done")
         node.box.api.forbidden.add(("get", "configmaps"))
         node.box.api.watches.end_all()
-        # Every watch has ended; the others begin anew.
-        await daemon.says("The source mappings is lost")
-        await daemon.says("The source node is back.")
+        # Every watch has ended; the others begin anew, and this one is refused.
+        await node.status_when(lambda report: "forbidden" in report["sources"]["mappings"]["detail"])
+        await node.status_when(lambda report: report["sources"]["node"]["up"])
         assert down(node) == {"mappings"}
-        assert "forbidden" in sources(node)["mappings"]["detail"]
         # An update is staged by the node's own mappings, and the operator answered.
         await node.install()
         await daemon.says("→ reboot-pending")
