@@ -46,6 +46,9 @@ async def test_a_year_leaves_nothing_behind(
     assert year.failures > FORTNIGHTS
     assert year.states["reboot-pending"] >= FORTNIGHTS
 
+    # Whatever happened, nothing was broken.
+    assert year.checker.check() == []
+
     # Nothing grows.
     weights = year.weights[1:]
     settled = year.weights[SETTLED + 1 :]

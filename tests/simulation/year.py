@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gc
+import json
 import logging
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -38,6 +39,7 @@ from torcxd.lifecycle.plan import os_versions_to_stage, resolve
 from torcxd.lifecycle.snapshot import Snapshot
 from torcxd.paths import Layout
 from torcxd.sandbox.apiserver_watch import WatchFault
+from torcxd.sandbox.checker import Answers, Checker
 from torcxd.sandbox.images import TorcxImage, docker_image
 from torcxd.sandbox.node import Node, VendorDocker
 from torcxd.settings import combine
@@ -116,7 +118,25 @@ class Year:
     bucket_fault: TorcxdError | None = None
     weights: list[Weight] = field(default_factory=list)
     clean_docker: bool = False
+    checker: Checker = field(init=False)
     _changed: trio.Event = field(default_factory=trio.Event)
+
+    def __post_init__(self) -> None:
+        root = self.node.layout.root
+        self.checker = Checker(
+            root, self.signed, self.node.vendored, lambda: self.node.pending, requests=list, serving=True
+        )
+        self.cluster.api.store.listeners.append(Answers(self.checker).changed)
+
+    def signed(self) -> list[tuple[str, bytes]]:
+        """What counts as signed: the images that are published for the OS versions of which the node has any."""
+        found = []
+        for version in sorted(each.name for each in self.node.layout.user_store.iterdir()):
+            images = [self.image(version, docker) for _, docker in map(kubernetes, range(3))]
+            entries = [{"version": each.reference, "hash": str(each.digest)} for each in images]
+            value = {"packages": [{"name": "docker", "versions": entries}]}
+            found.append((version, json.dumps({"kind": "torcx-package-list-v0", "value": value}).encode()))
+        return found
 
     # An observer of the engine.
 
@@ -198,6 +218,7 @@ class Year:
         """One boot of the node, with the daemon running, for the length of the block."""
         self.node.boot(clean_docker=self.clean_docker)
         self.clean_docker = False
+        self.checker.booted()
         self.machine = Machine(self.nursery)
         self.snapshot = None
         environment: Any = {"machine": self.machine}
@@ -217,6 +238,7 @@ class Year:
             )
             yield
             daemon.cancel_scope.cancel()
+        self.checker.check()
         self.inhibitors += self.machine.inhibitors
 
     async def fortnight(self, number: int) -> None:
