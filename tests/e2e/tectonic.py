@@ -17,10 +17,11 @@ from tests.e2e.tree import PROJECT
 from torcxd.sandbox import update_engine
 from torcxd.sandbox.apiserver import ApiServer
 from torcxd.sandbox.bucket import Bucket
+from torcxd.sandbox.checker import Checker
 from torcxd.sandbox.http_server import Server
 from torcxd.sandbox.images import docker_image
 from torcxd.sandbox.keys import Keys
-from torcxd.sandbox.node import Node, VendorDocker
+from torcxd.sandbox.node import VENDOR_ALIAS, Node, VendorDocker
 
 BOARD: Final = "amd64-usr"
 OLD_OS: Final = "1576.4.0"
@@ -92,6 +93,23 @@ async def tectonic_site(
             url = api_serving.url if api_server else _NOBODY
             machine.write("/etc/kubernetes/kubeconfig", api.kubeconfig(url), mode=0o600)
             yield Site(bucket, server, api, api_serving)
+            _judge(machine, bucket, key.fingerprint, docker)
+
+
+def _judge(machine: Machine, bucket: Bucket, fingerprint: str, docker: str) -> None:
+    """The machine is off: nothing on its disk breaks an invariant."""
+    vendored = {OLD_OS: docker, NEW_OS: "17.12"}
+    checker = Checker(
+        machine.upper,
+        signed=lambda: [(version, data) for by, version, data in bucket.signed if by == fingerprint],
+        vendored=lambda version: [f"docker:{each}.torcx.tgz" for each in (vendored[version], VENDOR_ALIAS)],
+        pending=lambda: None,
+        requests=list,
+        # Where the daemon serves it, the record is ahead of what ran.
+        serving=machine.path("/etc/systemd/system/torcxd.service").exists(),
+        powered_off=True,
+    )
+    assert checker.check() == []
 
 
 def _install_os(machine: Machine, docker: str) -> None:

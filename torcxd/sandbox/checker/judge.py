@@ -52,6 +52,7 @@ class Checker:
     :param requests: the records of login1 and systemd1, each with the boot id and, where known, the time (``at``).
     :param serving: a daemon serves the node after its bootstrap: the recorded plan is ahead of what runs until the node
         has booted into it, so kubelet.env is compared with it in the state ``done`` only.
+    :param powered_off: the node is looked at when it is off: what torcx had applied is gone, and not judged.
     """
 
     root: Path
@@ -60,6 +61,7 @@ class Checker:
     pending: Callable[[], str | None]
     requests: Callable[[], Iterable[Mapping[str, Any]]]
     serving: bool = False
+    powered_off: bool = False
     violations: list[str] = field(default_factory=list)
     disk: Disk = field(init=False)
     _boots: list[Boot] = field(default_factory=list)
@@ -185,7 +187,7 @@ class Checker:
         """Judge one that appeared since the last look by what *ran* then."""
         seen, self._env_seen = self._env_seen, self.disk.kubelet_env_identity()
         plan = self.disk.recorded().get("plan")
-        if self._env_seen in (None, seen) or self.serving or plan is None:
+        if self._env_seen in (None, seen) or self.serving or self.powered_off or plan is None:
             return
         if plan["boot_os"] != ran.os_version:
             self._violate("I1", f"kubelet.env appeared while OS {ran.os_version} ran instead of {plan['boot_os']}")
@@ -211,7 +213,7 @@ class Checker:
         running, sealed = self.disk.running_os(), self.disk.sealed_docker()
         if plan["boot_os"] != running:
             self._violate("I1", f"kubelet.env is there, but OS {running} runs instead of {plan['boot_os']}")
-        if plan["docker"] not in (None, sealed):
+        if plan["docker"] not in (None, sealed) and not self.powered_off:
             self._violate("I1", f"kubelet.env is there, but Docker {sealed} runs instead of {plan['docker']}")
         signed = self._signed()
         for image in plan["images"]:
