@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 from typing import Final
 
 from hypothesis import HealthCheck, settings
@@ -40,3 +42,9 @@ def examples(count: int, steps: int = 30) -> settings:
 def tried() -> None:
     """Count one example; each property calls it once for each."""
     TRIED.examples += 1
+
+
+def folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for one example, in memory where that is possible: nothing here depends on a disk."""
+    memory = Path("/dev/shm")
+    return tempfile.TemporaryDirectory(prefix="properties.", dir=memory if memory.is_dir() else None)

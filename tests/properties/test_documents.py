@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -14,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.properties.examples import examples, tried
+from tests.properties.examples import examples, folder, tried
 from torcxd.addons.manifest import KIND, parse_manifest
 from torcxd.errors import ConfigurationError, PermanentError
 from torcxd.http import redact
@@ -130,7 +129,7 @@ def test_credentials_are_sent_as_they_are_and_shown_nowhere(secret: str, name: s
     tried()
     name = name.replace(":", "")
     user = {"token": secret} if token else {"username": name, "password": secret}
-    with tempfile.TemporaryDirectory() as directory:
+    with folder() as directory:
         path = Path(directory, "kubeconfig")
         path.write_text(json.dumps(kubeconfig(user)) if as_json else yaml.safe_dump(kubeconfig(user)))
         access = load_kubeconfig(path).access
@@ -147,7 +146,7 @@ def test_a_broken_kubeconfig_is_told_without_its_secret(secret: str, data: st.Da
     text = json.dumps(kubeconfig({"token": secret}), indent=1)
     at = data.draw(st.integers(0, len(text) - 1))
     put = data.draw(st.sampled_from(["", "}", '"', "\t", "&a ", "!x ", "\x00", "\n- "]))
-    with tempfile.TemporaryDirectory() as directory:
+    with folder() as directory:
         path = Path(directory, "kubeconfig")
         path.write_text(text[:at] + put + text[at + 1 :])
         try:

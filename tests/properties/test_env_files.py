@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.explored import Explored
-from tests.properties.examples import examples, tried
+from tests.properties.examples import examples, folder, tried
 from torcxd.errors import PermanentError
 from torcxd.host.env_file import IMAGE_TAG, kubelet_env, parse_env_file, render
 from torcxd.host.os_release import BOARDS, read_os_release
@@ -26,7 +25,7 @@ NAMES = st.sampled_from(sorted(SPECIFIERS))
 # fmt: off
 PIECES = st.sampled_from([
     "a", "b c", "x", " ", "  ", "\t", "'", '"', "\\", "\\n", "\\\n", "\\\\", '\\"', "\\'", "$", "\\$", "`", "\\`", "#",
-    ";", "=", "é", "'single quoted'", '"double quoted"', "\r", "'a\nb'", "\\\r",
+    ";", "=", "é", "'single quoted'", '"double quoted"', "\r", "'a\nb'", "\\\r", '"a\\nb"', '"\\$\\`\\"\\\\"',
 ])
 # fmt: on
 VALUES = st.lists(PIECES, max_size=6).map("".join)
@@ -42,7 +41,7 @@ CONTINUED_COMMENT = re.compile(r"(?:^|[\n\r])[ \t]*[#;][^\n\r]*\\(?:[\n\r]|$)")
 
 def systemd_reads(text: str) -> dict[str, str]:
     """The values that systemd finds in an os-release with *text*."""
-    with tempfile.TemporaryDirectory() as directory:
+    with folder() as directory:
         root = Path(directory)
         (root / "etc").mkdir()
         (root / "etc" / "os-release").write_bytes(text.encode())
@@ -109,7 +108,7 @@ def shell_reads(path: Path, names: Mapping[str, str]) -> list[str]:
 )
 def test_what_is_written_a_shell_reads_as_it_is(variables: dict[str, str]) -> None:
     tried()
-    with tempfile.TemporaryDirectory() as directory:
+    with folder() as directory:
         path = Path(directory, "kubelet.env")
         path.write_bytes(render(variables))
         assert shell_reads(path, variables) == list(variables.values())
@@ -150,7 +149,7 @@ def test_an_os_release_in_any_order_and_quotes(
     lines = [
         f"{each}={quote}{values[each]}{quote}\n" for each, quote in zip(order, quotes, strict=True) if each in kept
     ]
-    with tempfile.TemporaryDirectory() as directory:
+    with folder() as directory:
         path = Path(directory, "os-release")
         path.write_text("".join(lines))
         if "VERSION_ID" not in kept:

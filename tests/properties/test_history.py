@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -11,7 +10,7 @@ from unittest.mock import patch
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.properties.examples import examples, tried
+from tests.properties.examples import examples, folder, tried
 from torcxd.daemon import statefile
 from torcxd.daemon.statefile import StateFile, read_history
 from torcxd.paths import Layout
@@ -31,7 +30,7 @@ class History(RuleBasedStateMachine):
         super().__init__()
         self.bounds = patch.multiple(statefile, KEPT_ENTRIES=KEPT, LARGEST_HISTORY=LARGEST)
         self.bounds.start()
-        self.directory = tempfile.TemporaryDirectory()
+        self.directory = folder()
         self.layout = Layout(Path(self.directory.name))
         self.path = self.layout.history_file
         self.entries: list[dict[str, Any]] = []

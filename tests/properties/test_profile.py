@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.properties.examples import examples, tried
+from tests.properties.examples import examples, folder, tried
 from torcxd.addons.profile import ensure_pinned, next_profile_name, pinned_reference
 from torcxd.names import LOWER_PROFILES
 from torcxd.paths import Layout
@@ -66,7 +65,7 @@ class Profiles(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = tempfile.TemporaryDirectory()
+        self.directory = folder()
         self.layout = Layout(Path(self.directory.name))
         self.folders = self.layout.profile_directories()
         # By folder (vendor, OEM, user) and name.
@@ -144,7 +143,7 @@ TestProfiles.settings = examples(30, steps=15)
 @pytest.mark.accepts("A21")
 def test_all_else_stays(profile: dict[str, Any], name: str, reference: str) -> None:
     tried()
-    with tempfile.TemporaryDirectory() as directory:
+    with folder() as directory:
         layout = Layout(Path(directory))
         path = layout.profile_directories()[-1] / "mine.json"
         path.parent.mkdir(parents=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.properties.examples import examples, tried
+from tests.properties.examples import examples, folder, tried
 from torcxd.config_files import load
 from torcxd.errors import ConfigurationError
 from torcxd.paths import Layout
@@ -56,15 +55,15 @@ CHOICES = st.dictionaries(
 def test_the_strongest_layer_counts(choices: dict[tuple[str, str], int], dashes: bool) -> None:
     tried()
     texts = {(name, layer): SAMPLES[name][index % len(SAMPLES[name])] for (name, layer), index in choices.items()}
-    with tempfile.TemporaryDirectory() as directory:
+    with folder() as directory:
         layout = Layout(Path(directory))
         folders = dict(zip(("usr", "etc"), layout.configuration(), strict=True))
         for layer in LAYERS[:-1]:
-            folder, _, file = layer.partition(" ")
+            where, _, file = layer.partition(" ")
             content = {
                 n.replace("_", "-") if dashes else n: text for (n, found), text in texts.items() if found == layer
             }
-            path = folders[folder] / (file if file.endswith(".yaml") else f"{file}.yaml")
+            path = folders[where] / (file if file.endswith(".yaml") else f"{file}.yaml")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(yaml.safe_dump(content) if content else "# nothing\n")
         variables = {BY_NAME[name].variable: text for (name, layer), text in texts.items() if layer == "variable"}
@@ -83,7 +82,7 @@ def test_the_strongest_layer_counts(choices: dict[tuple[str, str], int], dashes:
 def test_an_unknown_setting_is_told_with_its_place(name: str) -> None:
     tried()
     key = name.strip().replace("-", "_")
-    with tempfile.TemporaryDirectory() as directory:
+    with folder() as directory:
         layout = Layout(Path(directory))
         path = layout.configuration()[1] / "config.yaml"
         path.parent.mkdir(parents=True)

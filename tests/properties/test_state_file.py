@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tests.properties.examples import examples, tried
+from tests.properties.examples import examples, folder, tried
 from torcxd.daemon import document
 from torcxd.daemon.statefile import StateFile, read_recorded
 from torcxd.lifecycle.catalog import Digest
@@ -111,7 +110,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         logging.getLogger("torcxd.daemon.statefile").setLevel(logging.ERROR)
-        self.directory = tempfile.TemporaryDirectory()
+        self.directory = folder()
         self.layout = Layout(Path(self.directory.name))
         self.path = self.layout.state_file
         self.aside = self.path.with_name("state.json.damaged")
@@ -177,7 +176,7 @@ def test_another_schema_is_kept_aside_however_whole_it_is(snapshot: Snapshot, sc
     tried()
     if schema == document.SCHEMA:
         return
-    with tempfile.TemporaryDirectory() as directory:
+    with folder() as directory:
         layout = Layout(Path(directory))
         state = StateFile(layout)
         state.save(snapshot)

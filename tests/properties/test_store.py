@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
 import trio
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.properties.examples import examples, tried
+from tests.properties.examples import examples, folder, tried
 from torcxd.addons.hashing import Digests
 from torcxd.addons.staging import Staging
 from torcxd.addons.store import SQUASHFS, TGZ, Store
@@ -39,7 +38,7 @@ class Node(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = tempfile.TemporaryDirectory()
+        self.directory = folder()
         self.layout = Layout(Path(self.directory.name))
         self.running = VERSIONS[1]
         self.staging = self.fresh_staging()
@@ -59,6 +58,12 @@ class Node(RuleBasedStateMachine):
         self.digests = Digests()
         self.store = Store(self.layout, self.running, self.digests)
         return Staging(self.layout.staging, self.digests)
+
+    @initialize(versions=st.sets(VERSION))
+    def a_node_that_has_been_in_use(self, versions: set[str]) -> None:
+        self.download(CONTENTS[0], [])
+        for each in sorted(versions):
+            self.place(CONTENTS[0], each, "17.03")
 
     @rule()
     def start_anew(self) -> None:
@@ -175,6 +180,12 @@ class Node(RuleBasedStateMachine):
         for each in self.store.versions():
             assert parse_os_version(each) in kept or not parse_os_version(each) < parse_os_version(current)
 
+    @precondition(lambda self: self.placed)
+    @rule(current=VERSION, data=st.data())
+    def collect_before_a_boot_that_was_prepared(self, current: str, data: st.DataObject) -> None:
+        """Of a version that is there; an older one is a way back."""
+        self.collect(current, data.draw(st.sampled_from(sorted({each.parent.name for each in self.placed}))))
+
     @rule(unknown=st.sampled_from(["", "0.0.0", "../1520.8.0", "latest"]), known=VERSION, first=st.booleans())
     def collect_for_what_is_unknown(self, unknown: str, known: str, first: bool) -> None:
         with pytest.raises(PermanentError, match="is not known"):
@@ -222,17 +233,17 @@ class Node(RuleBasedStateMachine):
 
     @invariant()
     def torcx_uses_what_the_model_says(self) -> None:
-        trio.run(self.compare)
-
-    async def compare(self) -> None:
         for version in VERSIONS:
             for reference in ("1.12", "17.03"):
-                used = self.expected(version, reference)
-                assert self.store.find(version, NAME, reference) == used
-                # What is there is what was placed last; another digest is not.
-                content = self.content(used) if used is not None else CONTENTS[0]
-                assert await self.store.holds(version, NAME, reference, digest_of(content)) == (used is not None)
-                assert not await self.store.holds(version, NAME, reference, digest_of(content + b"x"))
+                assert self.store.find(version, NAME, reference) == self.expected(version, reference)
+
+    @rule(version=VERSION, reference=REFERENCES)
+    def look(self, version: str, reference: str) -> None:
+        """What is there is what was placed or brought last, and nothing else."""
+        used = self.expected(version, reference)
+        for content in CONTENTS:
+            held = trio.run(self.store.holds, version, NAME, reference, digest_of(content))
+            assert held == (used is not None and self.content(used) == content)
 
     @invariant()
     def every_final_name_has_what_was_verified(self) -> None:
@@ -251,4 +262,4 @@ class Node(RuleBasedStateMachine):
 
 
 TestNode = pytest.mark.accepts("I2", "I5", "A29")(Node.TestCase)
-TestNode.settings = examples(8, steps=16)
+TestNode.settings = examples(40, steps=20)
