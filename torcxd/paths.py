@@ -107,6 +107,13 @@ class Layout:
     def sealed_profile(self) -> Path:
         return self.at("/run/torcx/profile.json")
 
+    def written(self) -> tuple[Path, ...]:
+        """The directories in which torcxd names files, and those in which it makes these, the outermost first."""
+        own = (self.torcx_state, self.state_directory, self.next_profile.parent, self.at("/etc/kubernetes"))
+        stores = sorted(self.user_store.iterdir()) if self.user_store.is_dir() else []
+        inner = (self.profile_directories()[-1], self.staging, self.user_store, *stores)
+        return (*dict.fromkeys(each.parent for each in own), *own, *inner)
+
     # Kubernetes.
     @property
     def installer(self) -> Path:

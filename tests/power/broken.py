@@ -7,6 +7,7 @@ the power stays on.
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -16,6 +17,7 @@ from unittest import mock
 from torcxd.addons.profile import ensure_pinned
 from torcxd.daemon import addons, perform
 from torcxd.host import files
+from torcxd.sandbox.sandbox import OLD_OS
 
 
 def _replace(module: ModuleType, name: str, value: Any) -> None:
@@ -66,3 +68,30 @@ def cleans_up_later() -> None:
 def trusts_systemd_with_links() -> None:
     """The links to the unit that cleans are as durable as systemd makes them."""
     _replace(files, "sync_everything", lambda: None)
+
+
+def _dies_before_it_syncs(name: str) -> None:
+    """Like a process that is killed: after it has named something in the directory *name*, before that is durable."""
+    sync = files.fsync_directory
+
+    def die(directory: Path) -> None:
+        if directory.name == name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        sync(directory)
+
+    _replace(files, "fsync_directory", die)
+
+
+def dies_at_the_store() -> None:
+    """Killed when an image has its name in the store."""
+    _dies_before_it_syncs(OLD_OS)
+
+
+def dies_at_the_profile() -> None:
+    """Killed when the profile is there."""
+    _dies_before_it_syncs("profiles")
+
+
+def dies_at_torcx() -> None:
+    """Killed when torcx's folder is to be made durable for the first time."""
+    _dies_before_it_syncs("torcx")

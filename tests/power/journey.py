@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -43,13 +44,21 @@ class Journey:
 
 @asynccontextmanager
 async def bootstrap(
-    parent: Path, server: ForkServer, label: str, *, plot: Plot = UPDATING, after_reboot: bool = False, build: str = ""
+    parent: Path,
+    server: ForkServer,
+    label: str,
+    *,
+    plot: Plot = UPDATING,
+    after_reboot: bool = False,
+    build: str = "",
+    killed: str = "",
 ) -> AsyncIterator[Journey]:
     """A bootstrap through its reboot.
 
     :param after_reboot: cut the run after the reboot, not that before.
     :param build: a function of :mod:`tests.power.broken`, to break the recorded program on purpose: such a recording is
         good for judging boots, since nobody knows its end.
+    :param killed: one of those that die: the program is killed there, and started again; both runs are recorded.
     """
     recorder = RecordingServer(server)
     recorder.builds = (f"tests.power.broken:{build}",) if build else ()
@@ -63,6 +72,10 @@ async def bootstrap(
         with tempfile.TemporaryDirectory(prefix="torcxd-trace-") as folder:
             recording = recorder.recording = Recording(Path(folder))
             with listening(box, recording):
+                if killed:
+                    recorder.builds = (f"tests.power.broken:{killed}",)
+                    assert (await node.bootstrap()).code == -signal.SIGKILL
+                    recorder.builds = ()
                 await node.bootstrap()
             recorder.recording, recorder.builds = None, ()
             cuts, moments = find_cuts(disk, recording, World())

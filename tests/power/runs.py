@@ -31,6 +31,8 @@ RUNS: Final[dict[str, Callable[[Path, ForkServer, str], AbstractAsyncContextMana
     "bootstrap, Docker changes, before the reboot": partial(journey.bootstrap, plot=QUIET),
     "bootstrap, OS and Docker change, before the reboot": partial(journey.bootstrap, plot=UPDATING),
     "bootstrap, OS and Docker change, after the reboot": partial(journey.bootstrap, plot=UPDATING, after_reboot=True),
+    "bootstrap, killed at the store": partial(journey.bootstrap, plot=QUIET, killed="dies_at_the_store"),
+    "bootstrap, killed at the profile": partial(journey.bootstrap, plot=QUIET, killed="dies_at_the_profile"),
     "daemon, OS changes": service.update,
     "daemon, OS and Docker change": partial(service.update, docker="1.12"),
     "hook, OS changes": partial(service.update, hook=True),

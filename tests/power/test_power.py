@@ -41,6 +41,19 @@ async def test_a_node_gets_there_through_a_power_cut_at_any_moment(
         explored.count("power loss", unit, number)
 
 
+@pytest.mark.accepts("N2", "I3", "I6")
+@pytest.mark.parametrize("killed", ["dies_at_the_store", "dies_at_the_profile", "dies_at_torcx"])
+async def test_what_a_killed_run_left_is_made_durable_before_it_counts(
+    server: ForkServer, folder: Path, explored: Explored, killed: str
+) -> None:
+    async with journey.bootstrap(folder, server, killed, plot=QUIET, killed=killed) as run:
+        # The cuts that come last have lost the most, if anything of the first run was not made durable by the second.
+        for cut in run.cuts[-_IMAGES:]:
+            await run.restart(cut, to_the_end=False)
+    assert not run.restarts.violations, "\n".join(run.restarts.violations)
+    explored.count("power loss", "disk images", _IMAGES)
+
+
 @pytest.mark.parametrize(
     ("build", "invariants"),
     [

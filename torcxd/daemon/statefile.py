@@ -43,10 +43,12 @@ class StateFile:
     def load(self) -> Snapshot | None:
         """The recorded snapshot; None when there is none or it is unreadable.
 
-        A damaged file is kept aside as ``state.json.damaged`` and reported; gathering starts again from the disk.
+        A damaged file is kept aside as ``state.json.damaged`` and reported; gathering starts again from the disk. What
+        the process before this one has named on the disk is durable when this returns, wherever that one was killed.
 
-        :raises TorcxdError: when the file exists and cannot be read.
+        :raises TorcxdError: when the file exists and cannot be read, or the disk fails.
         """
+        files.settle(self.layout.written())
         path = self.layout.state_file
         if not path.exists():
             return None

@@ -8,8 +8,10 @@ data is fsynced before it gets its name, and the directory is fsynced after. All
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,25 @@ def fsync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def settle(directories: Iterable[Path]) -> None:
+    """Make durable which names are in *directories*, those that do not exist aside.
+
+    For a process that goes on where another one was killed: that one may have named a file, and not have come to make
+    the name durable. It is there to be seen all the same, until the power fails.
+
+    :raises TorcxdError: typed by the errno.
+    """
+    for each in directories:
+        try:
+            fsync_directory(each)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            # Of what this process cannot write, no predecessor with its rights has written anything either.
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EINVAL):
+                raise from_os_error(error, "make durable", each) from error
 
 
 def make_directory(directory: Path, mode: int = 0o755) -> None:

@@ -49,7 +49,7 @@ async def assert_goes_on(node: Bench, process: Process) -> None:
 @pytest.mark.accepts("A24", "N5", "I8")
 @pytest.mark.parametrize(
     ("folder", "file"),
-    [("/var/lib/torcx", "torcxd-staging"), ("/etc/torcx", "tectonic.json")],
+    [("/var/lib/torcx", "torcxd-staging"), ("/etc/torcx", "/etc/torcx/")],
     ids=["staging", "profile"],
 )
 async def test_a_full_disk_is_waited_for(bench: OpenBench, folder: str, file: str) -> None:
@@ -77,7 +77,7 @@ async def test_a_full_disk_ends_the_run_in_the_end(bench: OpenBench) -> None:
         with node.small_disk("/etc/torcx", NO_ROOM):
             fill(node, "/etc/torcx")
             ended = await node.bootstrap("--retry-for=0.01s")
-            node.assert_failed(ended, EX_TEMPFAIL, FULL, "tectonic.json")
+            node.assert_failed(ended, EX_TEMPFAIL, FULL, "/etc/torcx/")
             assert node.box.records.entries == []
 
 
@@ -165,7 +165,7 @@ async def test_a_disk_that_fills_up_on_the_way_stops_the_run_where_it_is(bench: 
 @pytest.mark.accepts("A24", "A31")
 @pytest.mark.parametrize(
     ("folder", "named"),
-    [("/var/lib/torcx", "torcxd-staging"), ("/etc/torcx", "/etc/torcx/profiles")],
+    [("/var/lib/torcx", "torcxd-staging"), ("/etc/torcx", "/etc/torcx/")],
     ids=["staging", "profile"],
 )
 async def test_a_read_only_folder_ends_the_run(bench: OpenBench, folder: str, named: str) -> None:

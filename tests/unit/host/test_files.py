@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from torcxd.errors import EX_CANTCREAT, EX_NOINPUT, PermanentError, TransientError
+from torcxd.errors import EX_CANTCREAT, EX_NOINPUT, PermanentError, TorcxdError, TransientError
 from torcxd.host import files
 
 
@@ -94,3 +94,23 @@ def test_removing_what_is_not_there_is_fine(tmp_path: Path) -> None:
     files.remove(tmp_path / "file")
     files.remove(tmp_path / "file")
     assert names(tmp_path) == []
+
+
+@pytest.mark.accepts("N2")
+def test_names_are_made_durable_in_whatever_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "fsync_directory", synced.append)
+    files.settle([tmp_path, tmp_path / "a"])
+    assert synced == [tmp_path, tmp_path / "a"]
+    monkeypatch.undo()
+    (tmp_path / "file").touch()
+    files.settle([tmp_path, tmp_path / "missing", tmp_path / "file"])
+
+
+def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "fsync_directory", fail)
+    with pytest.raises(TorcxdError, match="Input/output error"):
+        files.settle([tmp_path])
