@@ -172,7 +172,7 @@ class Bus:
             message.body = tuple(each.fileno() if isinstance(each, FileDescriptor) else each for each in message.body)
         data = message.serialise(serial=message.header.serial, fds=numbers if found else None)
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            client.outbox.send_nowait((data, found))  # type: ignore[arg-type]
+            client.outbox.send_nowait((data, found))
 
     def _later(self, client: _Client, message: Any) -> None:
         async def deliver() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from tests.simulation.world.peers import CONFIG_MAP, KEYRING, MAPPINGS_KEY, NAMESPACE, mappings
+from tests.simulation.world.peers import CONFIG_MAP, KEYRING, NAMESPACE, mappings
 from tests.simulation.world.story import Event
 from torcxd.dbus.update_engine import Operation
 from torcxd.sandbox.apiserver_faults import Fault as ApiFault
@@ -55,7 +55,9 @@ class Deeds:
             return
         steps = update(version, seconds).steps
         if silent:
-            steps = tuple(Step(each.operation, each.seconds, each.progress, each.version, each.size, True) for each in steps)
+            steps = tuple(
+                Step(each.operation, each.seconds, each.progress, each.version, each.size, True) for each in steps
+            )
         self._play(Scenario(steps))
 
     async def do_failed_update(self, version: str, seconds: float) -> None:
@@ -77,6 +79,8 @@ class Deeds:
 
     async def do_restart(self, peer: str) -> None:
         """A service of the node, or its bus, crashes and comes back."""
+        if peer in ("bus", "update_engine"):
+            self._world.note_what_is_known()
         if peer == "bus":
             self._peers.bus.stop()
         else:
@@ -151,6 +155,10 @@ class Deeds:
         """The next answers of the bucket are wrong."""
         self._peers.bucket.fail(part, BucketFault(fault), times=times)
 
+    async def do_endless(self, part: str) -> None:
+        """The next answer of the bucket does not end."""
+        self._peers.bucket.fail(part, BucketFault.ENDLESS, times=1)
+
     async def do_manifest(self, version: str, state: str, seconds: float) -> None:
         """The manifest of an OS version is not as it should be."""
         self._peers.spoiled[version] = state
@@ -160,9 +168,9 @@ class Deeds:
 
         self._later(seconds, mend)
 
-    async def do_new_image(self, version: str, bytes: int) -> None:  # noqa: A002: what it is in a story
+    async def do_new_image(self, version: str, size: int) -> None:
         """An OS version gets another build of its addons."""
-        self._peers.publish(version, bytes)
+        self._peers.publish(version, size)
 
     async def do_rotate_key(self, late: float) -> None:
         """The bucket signs with the next key, of which the node hears a little later."""
@@ -213,7 +221,9 @@ class Deeds:
             case "nonsense":
                 self._peers.put_mappings("kind: [")
             case "uncovered":
-                self._peers.put_mappings("kind: VersionManifestV1\nversions:\n  k8s:\n    1.4:\n      docker: ['1.11']\n")
+                self._peers.put_mappings(
+                    "kind: VersionManifestV1\nversions:\n  k8s:\n    1.4:\n      docker: ['1.11']\n"
+                )
             case docker:
                 self._peers.put_mappings(mappings(docker))
         self._later(seconds, lambda: self._peers.put_mappings(mappings()))
@@ -221,7 +231,12 @@ class Deeds:
     async def do_rotate_token(self, late: float) -> None:
         """The node's token ends, and it gets another one a little later."""
         self._peers.rotate_token()
-        self._later(late, self._peers.renew_token)
+
+        def renew() -> None:
+            self._peers.renew_token()
+            self._world.disk.settle()
+
+        self._later(late, renew)
 
     # People and the update operator.
 
@@ -268,4 +283,3 @@ class Deeds:
     async def do_jump(self, seconds: float) -> None:
         """The time of day is corrected."""
         self._world.clock.offset += seconds
-

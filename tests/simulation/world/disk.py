@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,6 @@ from unittest.mock import patch
 from tests.simulation.world.network import OWNER, WORLD
 from torcxd.addons.partial import PartialFile
 from torcxd.errors import from_os_error
-from torcxd.host import files
 
 Entries = dict[str, int]
 
@@ -68,7 +68,7 @@ class Disk:
             stack.enter_context(patch.object(os, "fsync", self._fsync))
             stack.enter_context(patch.object(os, "sync", self.settle))
             stack.enter_context(patch.object(PartialFile, "append", checked_append))
-            for module, name in ((files.tempfile, "mkstemp"), (os, "link"), (os, "mkdir")):
+            for module, name in ((tempfile, "mkstemp"), (os, "link"), (os, "mkdir")):
                 stack.enter_context(patch.object(module, name, self._unless_full(getattr(module, name))))
             yield
 
@@ -170,7 +170,7 @@ def _collect(path: Path, things: dict[int, Thing]) -> int:
         for each in entries:
             _collect(path / each, things)
     elif stat.S_ISLNK(found.st_mode):
-        things[inode] = Thing(found.st_mode, os.readlink(path))
+        things[inode] = Thing(found.st_mode, str(path.readlink()))
     else:
         things[inode] = Thing(found.st_mode, path.read_bytes(), found.st_mtime_ns)
     return inode

@@ -309,13 +309,13 @@ class Socket(trio.socket.SocketType):
         if self._closed:
             raise OSError(9, "bad file descriptor")
 
-    async def recv(self, buflen: int, flags: int = 0, /) -> bytes:  # type: ignore[override]
+    async def recv(self, buflen: int, flags: int = 0, /) -> bytes:
         data, descriptors = await self._receive(buflen)
         for each in descriptors:
             os.close(each)
         return data
 
-    async def recvmsg(  # type: ignore[override]
+    async def recvmsg(
         self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
     ) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
         data, descriptors = await self._receive(bufsize)
@@ -330,11 +330,16 @@ class Socket(trio.socket.SocketType):
         await trio.lowlevel.cancel_shielded_checkpoint()
         return found
 
-    async def send(self, data: Any, flags: int = 0, /) -> int:  # type: ignore[override]
+    async def send(self, data: Any, flags: int = 0, /) -> int:
         return await self._send(bytes(data), [])
 
-    async def sendmsg(  # type: ignore[override]
-        self, buffers: Iterable[Any], ancdata: Iterable[tuple[int, int, Any]] = (), flags: int = 0, address: Any = None, /
+    async def sendmsg(
+        self,
+        buffers: Iterable[Any],
+        ancdata: Iterable[tuple[int, int, Any]] = (),
+        flags: int = 0,
+        address: Any = None,
+        /,
     ) -> int:
         descriptors = [os.dup(each) for _, _, sent in ancdata for each in array.array("i", bytes(sent))]
         return await self._send(b"".join(bytes(each) for each in buffers), descriptors)
@@ -422,8 +427,14 @@ class Network(trio.abc.SocketFactory, trio.abc.HostnameResolver):
 
     # Names.
 
-    async def getaddrinfo(  # type: ignore[override]
-        self, host: bytes | None, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0  # noqa: A002
+    async def getaddrinfo(
+        self,
+        host: bytes | None,
+        port: Any,
+        family: int = 0,
+        type: int = 0,  # noqa: A002
+        proto: int = 0,
+        flags: int = 0,
     ) -> list[Any]:
         await trio.lowlevel.checkpoint()
         name = (host or b"").decode()

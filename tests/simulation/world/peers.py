@@ -23,7 +23,6 @@ from tests.simulation.world.trust import Key
 from torcxd.dbus.errors import DBusError
 from torcxd.dbus.service import Service
 from torcxd.kube.operators import CONTAINER_LINUX, FLATCAR, HOOK_ANNOTATION
-from torcxd.sandbox import apiserver
 from torcxd.sandbox.apiserver import ApiServer
 from torcxd.sandbox.bucket import Bucket
 from torcxd.sandbox.http_server import Handler, RawBehaviour, Request, Response, serve
@@ -58,7 +57,7 @@ EVIL_SIZE: Final = 4321
 
 
 @functools.cache
-def _authority() -> Authority:
+def authority() -> Authority:
     """One for all worlds: nobody uses it, and making one takes long."""
     return Authority()
 
@@ -205,9 +204,7 @@ def _make_nonsense(manifest: dict[str, Any]) -> None:
     manifest["kind"] = "nonsense"
 
 
-async def _serve(
-    handler: Handler, port: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
+async def _serve(handler: Handler, port: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     async with serve(handler, port=port):
         task_status.started()
         await trio.sleep_forever()
@@ -226,17 +223,14 @@ def make_peers(
     :param reboot_asked: called when login1 or systemd is asked for a reboot.
     :param operator_reboots: called when the operator's agent reboots the node.
     """
-    apiserver.Authority = _authority  # type: ignore[assignment,misc]
     network = Network(root.name)
     network.names = {"bucket.example": _HOST, "api.example": _HOST}
     vendor = VendorDocker(VENDOR_DOCKER, docker_image(VENDOR_DOCKER).data)
-    node = Node(
-        root, os_version=OS_VERSIONS[0], board=BOARD, vendor=dict.fromkeys((*OS_VERSIONS, LAST_OS), vendor)
-    )
+    node = Node(root, os_version=OS_VERSIONS[0], board=BOARD, vendor=dict.fromkeys((*OS_VERSIONS, LAST_OS), vendor))
     node.install(kube_version=KUBE_VERSIONS[0])
     keys = (Key("A" * 40), Key("B" * 40))
     node.write(KEYRING, keys[0].public)
-    bucket = Bucket(keys[0], authority=_authority(), url=f"http://bucket.example:{BUCKET_PORT}")  # type: ignore[arg-type]
+    bucket = Bucket(keys[0], authority=authority(), url=f"http://bucket.example:{BUCKET_PORT}")  # type: ignore[arg-type]
     api = ApiServer(version=KUBE_VERSIONS[0], token="token-0")
     names = FLATCAR if story.operator == "fluo" else CONTAINER_LINUX
     api.put_node(NODE)

@@ -1,7 +1,7 @@
-"""torcxd as a process of the simulated node: started, signalled, killed between two steps, and looked after.
+"""torcxd as a process of the simulated node: started, signalled, killed between two steps, looked after.
 
-It is the program's own code, from the command's coroutine on. What a process gets from the kernel is simulated: signals,
-threads (whose work is done at once), and the end in which nothing of it has an effect any more.
+It is the program's own code, from the command's coroutine on. What a process gets from the kernel is simulated:
+signals, threads (whose work is done at once), and the end in which nothing of it has an effect any more.
 """
 
 from __future__ import annotations

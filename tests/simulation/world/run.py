@@ -24,12 +24,13 @@ import trio
 import trio._core._run as trio_run
 from trio.testing import MockClock
 
-from tests.simulation.world.peers import BUS_ADDRESS
+from tests.simulation.world.peers import BUS_ADDRESS, authority
 from tests.simulation.world.program import inline
 from tests.simulation.world.story import Story
 from tests.simulation.world.trust import Gpg
 from tests.simulation.world.world import EPOCH, World
 from torcxd.addons import signature
+from torcxd.sandbox import apiserver
 
 # Made once: it loads the host's authorities, whom nobody asks here.
 _TLS = ssl.create_default_context()
@@ -75,7 +76,9 @@ def run(story: Story) -> Outcome:
         boots=world.boots,
         seconds=round(world.length),
     )
-    return Outcome(tuple(each.replace(str(root), "") for each in violations), trace, counts, world.peers.network.digest.hexdigest())
+    return Outcome(
+        tuple(each.replace(str(root), "") for each in violations), trace, counts, world.peers.network.digest.hexdigest()
+    )
 
 
 def _flat(error: BaseException) -> str:
@@ -123,6 +126,7 @@ def _fixed(world: World) -> Iterator[None]:
         (trio.to_thread, "run_sync", inline),
         (trio, "open_signal_receiver", signals),
         (signature, "_gpg", Gpg),
+        (apiserver, "Authority", authority),
         (ssl, "create_default_context", lambda *_, **__: _TLS),
         (uuid, "uuid4", lambda: uuid.UUID(int=numbers.getrandbits(128), version=4)),
         (time, "time", now),

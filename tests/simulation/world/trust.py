@@ -1,7 +1,7 @@
 """gpg without gpg: signatures that hold for exactly the bytes that were signed, checked in no time.
 
-A subprocess cannot live on a virtual clock. What stands for it here is the object through which torcxd talks to gpg, and
-nothing above that: keyring homes, locks and the judgement of gpg's answers are torcxd's own.
+A subprocess cannot live on a virtual clock. What stands for it here is the object through which torcxd talks to gpg,
+and nothing above that: keyring homes, locks and the judgement of gpg's answers are torcxd's own.
 """
 
 from __future__ import annotations

@@ -1,0 +1,77 @@
+"""Worlds from seeds for as long as there is time; each that goes wrong is made as short as it can be."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from tests.explored import Explored
+from tests.simulation.world.__main__ import tell
+from tests.simulation.world.run import run as run_story
+from tests.simulation.world.shrink import kinds, shrink
+from tests.simulation.world.story import make
+
+NAME: Final = "simulation"
+HELP: Final = "the whole node on a virtual clock, with troubles from seeds"
+SHARE: Final = 1200.0
+# The first seed of a run: another one each day, so that every run looks where none looked before.
+START: Final = int(os.environ.get("TORCXD_SOAK_SEED", time.strftime("%Y%m%d"))) * 1_000_000
+# Seconds between lines of progress.
+_PROGRESS: Final = 60.0
+
+Result = tuple[int, tuple[str, ...], Counter[str]]
+
+
+def _one(seed: int) -> Result:
+    outcome = run_story(make(seed))
+    return seed, outcome.violations, outcome.counts
+
+
+def run(budget: float, explored: Explored) -> list[str]:
+    """Let worlds happen for *budget* seconds, on all processors; returns what went wrong, and how to repeat it."""
+    print(f"  seeds from {START} (TORCXD_SOAK_SEED={START // 1_000_000})", flush=True)
+    started = time.monotonic()
+    told = started
+    sums: Counter[str] = Counter()
+    wrong: list[Result] = []
+    spawn = multiprocessing.get_context("spawn")
+    workers = os.cpu_count() or 1
+    # The pool takes all seeds that it can get; those that are begun are finished.
+    room = threading.Semaphore(2 * workers)
+    with spawn.Pool(workers) as pool:
+        for result in pool.imap_unordered(_one, _seeds(started + budget, room)):
+            room.release()
+            sums += result[2]
+            if result[1]:
+                wrong.append(result)
+            if time.monotonic() - told > _PROGRESS:
+                told = time.monotonic()
+                print(f"  {_rate(sums, told - started)}, {len(wrong)} went wrong", flush=True)
+    print(f"  {_rate(sums, time.monotonic() - started)}", flush=True)
+    for unit, name in (("stories", "seeds"), ("events", "events"), ("crashes", "crashes"), ("boots", "boots")):
+        explored.count(NAME, name, sums[unit])
+    explored.count(NAME, "virtual hours", round(sums["seconds"] / 3600))
+    for seed, violations, _ in wrong[:5]:
+        among = kinds(violations)
+        short = shrink(make(seed), lambda story, among=among: bool(among & kinds(run_story(story).violations)))  # type: ignore[misc]
+        print(tell(short, run_story(short).violations), flush=True)
+    return [
+        f"{violations[0]} (python -m tests.simulation.world --seed {seed} --shrink)" for seed, violations, _ in wrong
+    ]
+
+
+def _seeds(end: float, room: threading.Semaphore) -> Iterator[int]:
+    seed = START
+    while room.acquire() and time.monotonic() < end:
+        yield seed
+        seed += 1
+
+
+def _rate(sums: Counter[str], seconds: float) -> str:
+    hourly = round(sums["stories"] * 3600 / max(seconds, 1))
+    return f"{sums['stories']:,} seeds, {hourly:,} an hour, {round(sums['seconds'] / 3600):,} virtual hours"
