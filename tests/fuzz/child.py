@@ -30,13 +30,20 @@ def main() -> int:
     parser.add_argument("--inner", action="store_true")
     options = parser.parse_args(sys.argv[1:at])
     with atheris.instrument_imports(include=_INSTRUMENTED):
+        # Only now, since it loads the program's errors.
+        from tests.fuzz.oracle import forget
+
         for each in options.targets:
             load(each)
-    ends = [_fork(each, options, sys.argv[at + 1 :]) for each in options.targets]
+    ends = []
+    for each in options.targets:
+        pid, code = _fork(each, options, sys.argv[at + 1 :])
+        forget(pid)
+        ends.append(code)
     return max(ends, default=0)
 
 
-def _fork(name: str, options: argparse.Namespace, flags: list[str]) -> int:
+def _fork(name: str, options: argparse.Namespace, flags: list[str]) -> tuple[int, int]:
     print(f"== fuzzing {name}", flush=True)
     process = os.fork()
     if not process:
@@ -44,7 +51,7 @@ def _fork(name: str, options: argparse.Namespace, flags: list[str]) -> int:
     _, status = os.waitpid(process, 0)
     code = os.waitstatus_to_exitcode(status)
     print(f"== ended with {code}", flush=True)
-    return int(code != 0)
+    return process, int(code != 0)
 
 
 def _fuzz(name: str, options: argparse.Namespace, flags: list[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -49,9 +51,19 @@ def fit_for_a_log(text: str, secrets: tuple[str, ...] = ()) -> None:
 @cache
 def scratch(name: str) -> Path:
     """A directory of this process for the target *name*, in memory where that is possible."""
+    atexit.register(forget, os.getpid())
+    return Path(tempfile.mkdtemp(prefix=f"fuzz.{os.getpid()}.{name}.", dir=_memory()))
+
+
+def forget(pid: int) -> None:
+    """Remove the scratch directories of a process that has ended, or is about to: libFuzzer's own end runs nothing."""
+    for each in _memory().glob(f"fuzz.{pid}.*"):
+        shutil.rmtree(each, ignore_errors=True)
+
+
+def _memory() -> Path:
     memory = Path("/dev/shm")
-    where = memory if memory.is_dir() else None
-    return Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-", dir=where))
+    return memory if memory.is_dir() else Path(tempfile.gettempdir())
 
 
 def emptied(name: str) -> Path:
