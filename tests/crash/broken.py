@@ -64,21 +64,20 @@ def asks_without_looking() -> None:
 
 
 def cleans_after_asking() -> None:
-    """The reboot is asked for first, and the removal of Docker's data scheduled then."""
+    """The reboot is asked for first, and the removal of Docker's data prepared then."""
     schedule, ask = docker_cleanup.schedule, finishing._ask
+    postponed: list[tuple[Any, ...]] = []
 
-    async def late(ctx: Any, effect: Any, bus: Any) -> None:
-        scheduled: list[tuple[Any, ...]] = []
+    async def postpone(_: Any, *arguments: Any) -> None:
+        postponed.append(arguments)
 
-        async def note(*arguments: Any) -> None:
-            scheduled.append(arguments)
-
-        _replace(docker_cleanup, "schedule", note)
+    async def ask_first(ctx: Any, effect: Any, bus: Any) -> None:
         await ask(ctx, effect, bus)
-        for each in scheduled:
-            await schedule(*each)
+        for each in postponed:
+            await schedule(bus, *each)
 
-    _replace(finishing, "_ask", late)
+    _replace(docker_cleanup, "schedule", postpone)
+    _replace(finishing, "_ask", ask_first)
 
 
 def locks_with_a_file() -> None:

@@ -25,8 +25,9 @@ from torcxd.dbus.bus import open_bus
 from torcxd.dbus.login1 import Login1
 from torcxd.sandbox.sandbox import OLD_OS, Plot
 
-# A fail-safe for a node that never gets there: ten times what the longest journey takes.
-_TOO_LONG: Final = 30.0
+# Seconds, a fail-safe for a node that never gets there: the longest journey takes two, or twenty on a machine that is
+# busy with ten other things.
+_TOO_LONG: Final = 120.0
 # A run for each kill, one for each boot, and one to spare: what needs more goes round in circles.
 _MOST_RUNS: Final = 8
 _LOOK: Final = 0.005
@@ -76,7 +77,7 @@ async def docker_only(server: WatchedServer, folder: Path, strikes: tuple[Strike
 
 async def hook(server: WatchedServer, folder: Path, strikes: tuple[Strike, ...]) -> Arrival:
     """The answer to the update operator's check, with an OS update that waits; then the reboot."""
-    async with open_service(folder, server, PLOT) as node:
+    async with open_service(folder, server, PLOT, seconds=_TOO_LONG) as node:
         watch = _watch(node, server, strikes)
         await node.install()
         node.ask()
@@ -100,7 +101,7 @@ async def hook(server: WatchedServer, folder: Path, strikes: tuple[Strike, ...])
 
 async def update(server: WatchedServer, folder: Path, strikes: tuple[Strike, ...]) -> Arrival:
     """The daemon through an OS update: announced, installed, asked for by the operator, answered, booted into."""
-    async with open_service(folder, server, PLOT) as node:
+    async with open_service(folder, server, PLOT, seconds=_TOO_LONG) as node:
         watch = _watch(node, server, strikes)
         async with _kept_running(node, watch):
             await _until(node, "done")

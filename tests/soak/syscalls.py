@@ -87,15 +87,19 @@ async def _pairs(
 
 
 def _until(end: float, what: str) -> Callable[[Explorer], bool]:
-    """Whether there is time left; asked often, it tells now and then how far it got."""
+    """Whether there is time left; asked often, it tells now and then how far it got, and what is new at once."""
     told = trio.current_time()
+    known = 0
 
     def goes_on(explorer: Explorer) -> bool:
-        nonlocal told
+        nonlocal told, known
         now = trio.current_time()
+        for each in explorer.violations[known:]:
+            print(each, flush=True)
+        known = len(explorer.violations)
         if now - told >= _TELL_EVERY:
             told = now
-            print(f"{what} {explorer.points}, {len(explorer.violations)} violations", flush=True)
+            print(f"{what} {explorer.points}, {known} violations", flush=True)
         return now < end
 
     return goes_on
