@@ -17,8 +17,8 @@ from tests.power.runs import RUNS
 
 NAME: Final = "power"
 HELP: Final = "power cuts: every disk that may be left comes up well, and the node gets to the end"
-# Nine thousand images come up in 10 to 20 ms each, and take half a second to a second and a half to the end: all of them
-# take two to three hours, so that a shorter run takes some from all over, and tells how many.
+# Nine thousand images come up in 10 to 20 ms each, and take about a second each to the end: two to three hours for
+# all. A shorter run takes some from all over, and tells how many.
 SHARE: Final = 1200.0
 
 
