@@ -16,7 +16,7 @@ from tests.simulation.world.shrink import kinds, shrink
 from tests.simulation.world.story import Story, make
 
 # The seeds of `make test`: as many as half a minute allows.
-SEEDS = range(24)
+SEEDS = range(18)
 # How many seeds, from the one that is known, may be needed to find a build that is broken.
 MOST_SEEDS = 4
 # A story of a handful of events is one that people understand at once.
@@ -67,6 +67,6 @@ def test_a_broken_build_is_found_and_its_story_is_short(name: str) -> None:
             if found:
                 break
         assert found, f"no seed from {build.seed} on finds it"
-        short = shrink(story, lambda shorter: bool(found & kinds(run(shorter).violations)), most_runs=40)
+        short = shrink(story, lambda shorter: bool(found & kinds(run(shorter).violations)), most_runs=20)
         assert len(short.events) <= SHORT, tell(short, run(short).violations)
     assert not run(short).violations
