@@ -50,6 +50,7 @@ class Bus:
         self._subscriptions: list[Signals[Any]] = []
         # Who owns the names whose signals are received; None until the bus has said so. It owns its own.
         self._owners: dict[str, str | None] = {_BUS_NAME: _BUS_NAME}
+        self._following = trio.Lock()
         self._ended: str | None = None
 
     async def call(
@@ -132,7 +133,7 @@ class Bus:
         added: list[str] = []
         try:
             for rule in rules:
-                if rule.sender is not None and rule.sender not in self._owners:
+                if rule.sender is not None:
                     await self._follow_owner(rule.sender)
             for each in signals.rules():
                 await self._call_bus("AddMatch", each)
@@ -144,21 +145,25 @@ class Bus:
 
     async def _follow_owner(self, name: str) -> None:
         """Know from now on who owns *name*."""
-        self._owners[name] = None
-        try:
-            await self._call_bus("AddMatch", owner_rule(name).match_rule().serialise())
+        # One after the other: who comes second must not rely on one that is cancelled before it knows.
+        async with self._following:
+            if name in self._owners:
+                return
+            self._owners[name] = None
             try:
-                (owner,) = await self._call_bus("GetNameOwner", name, returns="s")
-            except DBusError as error:
-                if not error.absent:
-                    raise
-                owner = ""
-        except BaseException:
-            del self._owners[name]
-            raise
-        # Unless it has changed hands meanwhile.
-        if self._owners[name] is None:
-            self._owners[name] = owner
+                await self._call_bus("AddMatch", owner_rule(name).match_rule().serialise())
+                try:
+                    (owner,) = await self._call_bus("GetNameOwner", name, returns="s")
+                except DBusError as error:
+                    if not error.absent:
+                        raise
+                    owner = ""
+            except BaseException:
+                del self._owners[name]
+                raise
+            # Unless it has changed hands meanwhile.
+            if self._owners[name] is None:
+                self._owners[name] = owner
 
     async def _call_bus(self, method: str, argument: str, returns: str | None = None) -> tuple[Any, ...]:
         return await self.call(_BUS_NAME, _BUS_PATH, _BUS_NAME, method, "s", argument, returns=returns)

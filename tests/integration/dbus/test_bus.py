@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from torcxd.dbus.bus import open_bus
 from torcxd.dbus.connection import connect, system_bus_address
@@ -210,6 +211,39 @@ async def test_discarded_signals_are_not_read(private: PrivateBus, echo: Echo) -
         bodies.discard()
         await echo.say("new", 2)
         assert await anext(bodies) == ("new", 2)
+
+
+async def test_a_subscription_does_not_rely_on_one_that_was_cancelled_before_it_began(
+    private: PrivateBus, echo: Echo
+) -> None:
+    async with open_bus(private.address) as bus, trio.open_nursery() as nursery:
+        heard: list[Any] = []
+        subscribed = trio.Event()
+        first = trio.CancelScope()
+
+        async def give_up() -> None:
+            with first:
+                async with bus.signals(PATH, INTERFACE, "Said", sender=NAME):
+                    pass
+
+        async def listen() -> None:
+            async with bus.signals(PATH, INTERFACE, "Said", sender=NAME) as bodies:
+                subscribed.set()
+                heard.append(await anext(bodies))
+
+        # Each gets as far as to its first question to the bus, which takes two answers to get through.
+        nursery.start_soon(give_up)
+        await trio.lowlevel.checkpoint()
+        nursery.start_soon(listen)
+        await trio.lowlevel.checkpoint()
+        first.cancel()
+        await subscribed.wait()
+        await echo.say("hello", 1)
+        # The answer comes after the signal.
+        await bus.call(NAME, PATH, INTERFACE, "Echo", "sa{sv}", "", {})
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert heard == [("hello", 1)]
 
 
 async def test_a_left_subscription_receives_nothing_more(private: PrivateBus, echo: Echo) -> None:
