@@ -163,8 +163,8 @@ async def test_a_bus_that_ends_ends_the_service_which_can_serve_the_next(
         await again.serve(private.address)
         ended.set()
 
-    nursery.start_soon(serve)
     async with open_bus(private.address) as bus, bus.owner_changes("com.example.Second") as owners:
+        nursery.start_soon(serve)
         await anext(owners)
     await private.restart()
     await ended.wait()
