@@ -120,7 +120,8 @@ class PartialFile:
             found = os.fstatvfs(self._file.fileno())
             free = found.f_bavail * found.f_frsize
             if coming > free:
-                raise OSError(errno.ENOSPC, f"{coming} bytes are to come, and the disk has room for {free}")
+                words = f"{os.strerror(errno.ENOSPC)}: {coming} bytes are to come, and there is room for {free}"
+                raise OSError(errno.ENOSPC, words)
         except OSError as error:
             raise from_os_error(error, "write", self._path) from error
 

@@ -70,7 +70,7 @@ async def _goes_down(ctx: Context, bus: Bus) -> bool:
 
 
 async def _still_prepared(ctx: Context, plan: Plan, bus: Bus, report: Report) -> bool:
-    """Whether the next boot still is the one that *plan* is for, and its set on the disk; reports what is so instead."""
+    """Whether the next boot still is that of *plan*, and its set on the disk; reports what is so instead."""
     running = await inspect(ctx, plan)
     if not running.intact:
         log.warning("The staged set was damaged: %s.", running.detail)

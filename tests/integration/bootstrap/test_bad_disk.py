@@ -83,11 +83,14 @@ async def test_a_full_disk_ends_the_run_in_the_end(bench: OpenBench) -> None:
 
 @pytest.mark.accepts("A24", "N7")
 async def test_a_disk_that_fills_up_in_the_middle_of_an_image_keeps_what_arrived(bench: OpenBench) -> None:
-    plot = Plot(next_os=None, update_seconds=0, image_bytes=6_000_000)
+    plot = Plot(next_os=None, update_seconds=0, image_bytes=6_000_000, rate=2_000_000)
     async with bench(plot) as node:
         with node.small_disk("/var/lib/torcx", 8 << 20):
-            node.box.node.write("/var/lib/torcx/ballast", bytes(4 << 20))
             async with node.start("bootstrap", *node.box.flags) as process:
+                # There was room when it began.
+                await node.holds_partial(1 << 20)
+                room = shutil.disk_usage(node.path("/var/lib/torcx")).free
+                node.box.node.write("/var/lib/torcx/ballast", bytes(room - (1 << 20)))
                 await process.says("failed (attempt 1)")
                 await node.assert_told(FULL)
                 assert node.stored() == set()
@@ -97,6 +100,18 @@ async def test_a_disk_that_fills_up_in_the_middle_of_an_image_keeps_what_arrived
             assert int(images[-1].headers["range"].removeprefix("bytes=").removesuffix("-")) >= 1 << 20
             await node.box.reboot()
             assert (await node.bootstrap()).code == 0
+
+
+@pytest.mark.accepts("A24", "N7")
+async def test_no_image_is_begun_that_the_disk_has_no_room_for(bench: OpenBench) -> None:
+    async with bench(Plot(next_os=None, update_seconds=0, image_bytes=6_000_000)) as node:
+        with node.small_disk("/var/lib/torcx", 4 << 20):
+            async with node.start("bootstrap", *node.box.flags) as process:
+                await process.says("failed (attempt 1)")
+                await node.assert_told(FULL)
+                staging = node.path("/var/lib/torcx/torcxd-staging")
+                assert sum(each.stat().st_size for each in staging.glob("*.part")) == 0
+                process.send(signal.SIGTERM)
 
 
 @pytest.mark.accepts("A25", "C6", "I1")
