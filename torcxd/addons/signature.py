@@ -27,7 +27,7 @@ from typing import Any, Final, NoReturn
 import trio
 
 from torcxd.addons.private import locked, private_directory
-from torcxd.errors import EX_DATAERR, ConfigurationError, PermanentError, TorcxdError, from_os_error
+from torcxd.errors import EX_DATAERR, ConfigurationError, PermanentError, TorcxdError, TransientError, from_os_error
 from torcxd.host import files
 from torcxd.host.trusted import read_trusted, untrusted
 
@@ -126,6 +126,7 @@ class Verifier:
         :raises PermanentError: with exit code 65 (EX_DATAERR): no signature, other data, an expired signature, a
             revoked, expired or foreign key, another purpose.
         :raises ConfigurationError: the keyring is missing or holds no public key, or gpg is not installed.
+        :raises TransientError: gpg was killed, or did not end in time.
         """
         return await trio.to_thread.run_sync(
             self._verify, data, signature, where, purpose or {}, abandon_on_cancel=True
@@ -144,7 +145,7 @@ class Verifier:
                 with tempfile.NamedTemporaryFile(dir=self._home, prefix=_SIGNATURE) as file:
                     file.write(signature)
                     file.flush()
-                    result = home.gpg.verify_data(file.name, data)
+                    result = _ended(home.gpg, home.gpg.verify_data(file.name, data))
             except OSError as error:
                 raise from_os_error(error, "verify a signature in", self._home) from error
         fingerprint = self._judge(result, home.allowed, where)
@@ -203,7 +204,7 @@ class Verifier:
             self._fill(directory, keys)
         gpg = _gpg(directory)
         # A key may have several subkeys that sign; all of them answer to the primary key.
-        allowed = frozenset(str(each["fingerprint"]) for each in gpg.list_keys())
+        allowed = frozenset(str(each["fingerprint"]) for each in _ended(gpg, gpg.list_keys()))
         self._imported = _Home(stamp, directory, gpg, allowed)
         return self._imported
 
@@ -214,7 +215,8 @@ class Verifier:
                 if each.is_dir():
                     shutil.rmtree(each)
             unfinished = Path(tempfile.mkdtemp(dir=self._home, prefix="importing-"))
-            result = _gpg(unfinished).import_keys(keys)
+            gpg = _gpg(unfinished)
+            result = _ended(gpg, gpg.import_keys(keys))
             if result.sec_read:
                 raise self._unusable("it holds a secret key")
             if not result.fingerprints or result.not_imported:
@@ -243,6 +245,19 @@ def _notations(status: str) -> list[tuple[str, str]]:
             name, value = found.pop()
             found.append((name, value + text))
     return found
+
+
+def _ended(gpg: Any, result: Any) -> Any:
+    """The *result* of a call, if gpg ended by itself or for what it was given.
+
+    :raises TransientError: somebody killed it, such as a kernel without memory, or it had not ended in time.
+    """
+    if (result.returncode or 0) < 0 and not gpg.told_too_much:
+        raise TransientError(
+            f"gpg was ended by signal {-result.returncode} before it had answered",
+            hint="see whether the node is short of memory, or its disk hangs",
+        )
+    return result
 
 
 def _gpg(home: Path) -> Any:
