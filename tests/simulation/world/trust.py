@@ -47,6 +47,11 @@ class _Import:
     fingerprints: list[str]
     not_imported: int
     sec_read: int = 0
+    returncode: int = 0
+
+
+class _Keys(list[dict[str, str]]):
+    returncode = 0
 
 
 class Gpg:
@@ -61,8 +66,8 @@ class Gpg:
         self._ring.write_text("\n".join(found))
         return _Import(found, len(lines) - len(found))
 
-    def list_keys(self) -> list[dict[str, str]]:
-        return [{"fingerprint": each} for each in self._ring.read_text().split()]
+    def list_keys(self) -> _Keys:
+        return _Keys({"fingerprint": each} for each in self._ring.read_text().split())
 
     def verify_data(self, signature_file: str, data: bytes) -> Any:
         words = Path(signature_file).read_text(errors="replace").split()
