@@ -16,7 +16,7 @@ from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.host import docker_cleanup, files
 from torcxd.host.env_file import installer_kube_version, kubelet_env, read_env_file, render
 from torcxd.lifecycle.effects import Attend
-from torcxd.lifecycle.events import Attended, Drifted, HookAnswered, OsUpdateSeen
+from torcxd.lifecycle.events import Attended, HookAnswered, OsUpdateSeen
 from torcxd.lifecycle.facts import Plan
 from torcxd.lifecycle.preparedness import is_for
 from torcxd.lifecycle.versions import KubeVersion
@@ -40,8 +40,9 @@ async def attend(ctx: Context, effect: Attend, report: Report) -> None:
     running = await inspect(ctx, effect.plan)
     if not running.intact:
         log.warning("The staged set was damaged: %s.", running.detail)
-        await report(Drifted(ctx.clock.now(), running))
+        await ctx.drifts.tell(ctx.clock, running, report)
         return
+    ctx.drifts.over()
     if effect.answer:
 
         async def answered() -> None:

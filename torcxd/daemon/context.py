@@ -12,6 +12,7 @@ from torcxd.addons.hashing import Digests
 from torcxd.clock import Clock, SystemClock
 from torcxd.daemon.ahead import Ahead
 from torcxd.daemon.counts import Counts
+from torcxd.daemon.drifts import Drifts
 from torcxd.daemon.kept import Kept
 from torcxd.daemon.progress import Progress, Silent
 from torcxd.dbus.bus import Bus, open_bus
@@ -34,6 +35,7 @@ class Context:
     :param access: the way to the API server.
     :param authorities: the host's certificate authorities, for the bucket.
     :param counts: what happened, for the metrics.
+    :param drifts: how often in a row the placed set was found gone.
     :param ahead: what was fetched while the OS update was still downloading.
     :param asks_docker: whether Docker may be asked which it is. Where systemd activates it by its socket, asking starts
         it, which before the end of the bootstrap would be too early.
@@ -50,6 +52,7 @@ class Context:
     authorities: Kept[ssl.SSLContext] = field(default_factory=Kept)
     counts: Counts = field(default_factory=Counts)
     ahead: Ahead = field(default_factory=Ahead)
+    drifts: Drifts = field(default_factory=Drifts)
     asks_docker: bool = False
 
     def path(self, setting: str) -> Path:

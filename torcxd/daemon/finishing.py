@@ -19,7 +19,7 @@ from torcxd.errors import TransientError
 from torcxd.host import docker_cleanup, files
 from torcxd.host.env_file import kubelet_env, read_env_file, render
 from torcxd.lifecycle.effects import Compare, Publish, Reboot
-from torcxd.lifecycle.events import Compared, Drifted, OsUpdateSeen, Published, RebootRequested, Waiting
+from torcxd.lifecycle.events import Compared, OsUpdateSeen, Published, RebootRequested, Waiting
 from torcxd.lifecycle.facts import OsUpdate, Plan
 from torcxd.lifecycle.preparedness import is_for
 from torcxd.sources.os_update import read
@@ -74,7 +74,7 @@ async def _still_prepared(ctx: Context, plan: Plan, bus: Bus, report: Report) ->
     running = await inspect(ctx, plan)
     if not running.intact:
         log.warning("The staged set was damaged: %s.", running.detail)
-        await report(Drifted(ctx.clock.now(), running))
+        await ctx.drifts.tell(ctx.clock, running, report)
         return False
     try:
         seen = read(await UpdateEngine(bus).status())
@@ -110,11 +110,12 @@ async def publish(ctx: Context, effect: Publish, report: Report) -> None:
     running = await inspect(ctx, effect.plan)
     if not running.matches(effect.plan):
         log.warning("Not publishing: the node does not run %s. %s", effect.plan.outcome, running.detail)
-        await report(Drifted(ctx.clock.now(), running))
+        await ctx.drifts.tell(ctx.clock, running, report)
         return
     installer = ctx.layout.installer / "kubelet.env"
     inherited = read_env_file(installer) if installer.exists() else {}
     content = render(kubelet_env(inherited, effect.plan.target.kube_version))
     await trio.to_thread.run_sync(files.write_atomic, ctx.kubelet_env, content)
     log.info("Published %s: Kubernetes %s.", ctx.kubelet_env, effect.plan.target.kube_version)
+    ctx.drifts.over()
     await report(Published(ctx.clock.now()))

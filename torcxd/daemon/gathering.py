@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 async def gather(ctx: Context, effect: Gather, report: Report, *, random: Callable[[], float]) -> None:
     """Find out the target and report ``Gathered``."""
+    await ctx.drifts.rest(ctx.clock, report)
     recorded = effect.recorded
     if effect.os_update is None:
         target = await find_target(
