@@ -48,6 +48,10 @@ def test_every_flag_that_is_named_is_one(page: Path) -> None:
         # the benchmark's
         "--quick",
         "--list",
+        # those of the simulation, the crash tests and the fuzzer
+        "--seed",
+        "--shrink",
+        "--replay",
         "--update-catalog",
         "--check-inhibitors",
         "--before-reboot-annotations",
