@@ -109,7 +109,8 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        logging.getLogger("torcxd.daemon.statefile").setLevel(logging.ERROR)
+        self.log = logging.getLogger("torcxd.daemon.statefile")
+        self.log.setLevel(logging.ERROR)
         self.directory = folder()
         self.layout = Layout(Path(self.directory.name))
         self.path = self.layout.state_file
@@ -121,6 +122,7 @@ class Life(RuleBasedStateMachine):
         tried()
 
     def teardown(self) -> None:
+        self.log.setLevel(logging.NOTSET)
         self.directory.cleanup()
 
     @rule(snapshot=SNAPSHOTS)

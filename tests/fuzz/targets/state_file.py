@@ -27,12 +27,21 @@ class _Warnings(logging.Handler):
 
 
 _log = logging.getLogger("torcxd.daemon.statefile")
-_log.addHandler(_Warnings())
-_log.propagate = False
 
 
 def check(data: bytes) -> None:
     """The first byte says whether what follows is the file, or the snapshot in a whole envelope."""
+    handler = _Warnings()
+    _log.addHandler(handler)
+    _log.propagate = False
+    try:
+        _check(data)
+    finally:
+        _log.propagate = True
+        _log.removeHandler(handler)
+
+
+def _check(data: bytes) -> None:
     content = _enveloped(data[1:]) if data[:1] == b"S" else data
     layout = Layout(emptied("state"))
     path = put(layout.state_file, content)
