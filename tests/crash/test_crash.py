@@ -1,4 +1,7 @@
-"""The program is killed at moments spread over each of its journeys; each node gets where the others get."""
+"""The program is killed at moments spread over its journeys; each node gets where the others get.
+
+The daemon's own, ``update``, takes longest, and is for the long set (docs/reliability.md).
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ async def strike(server: WatchedServer, explorer: Explorer, *strikes: Strike) ->
 
 
 @pytest.mark.accepts("N2", "I1", "I2", "I3", "I6", "I7", "I8")
-@pytest.mark.parametrize(("journey", "points"), [("bootstrap", 10), ("docker-only", 4), ("hook", 8), ("update", 6)])
+@pytest.mark.parametrize(("journey", "points"), [("bootstrap", 12), ("docker-only", 4), ("hook", 10)])
 async def test_killed_anywhere_it_gets_there(
     watched: WatchedServer, explorer_of: ExplorerOf, journey: str, points: int
 ) -> None:
