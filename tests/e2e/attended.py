@@ -30,6 +30,8 @@ NODE: Final = "worker-1"
 ANNOTATION: Final = FLATCAR.prefix + HOOK_ANNOTATION
 _KUBELET_ENV: Final = 'KUBELET_IMAGE_TAG="v1.8.4_coreos.0"\nKUBELET_IMAGE_URL="quay.io/coreos/hyperkube"\n'
 _SIZE: Final = 280_000_000
+# Seconds between looks at what systemd tells of without an event.
+_LOOK: Final = 0.1
 # Retries wait for nothing but their turn. And a machine's boot id is a mount on the /proc that systemd-nspawn made: the
 # new /proc that the unit's protections give it would show the host's, so it is mounted there, too.
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
@@ -125,6 +127,11 @@ class AttendedNode:
         shown = await self.machine.run("/opt/torcxd/bin/torcxd", "status", "--json")
         answer: dict[str, Any] = json.loads(shown.stdout)
         return answer
+
+    async def says(self, words: str) -> None:
+        """Wait until the daemon's STATUS= begins with *words*."""
+        while not (await self.show("StatusText"))["StatusText"].startswith(words):
+            await trio.sleep(_LOOK)
 
     async def show(self, *properties: str) -> dict[str, str]:
         """What ``systemctl show`` says of the daemon."""
