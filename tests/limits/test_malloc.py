@@ -9,4 +9,5 @@ from tests.limits.measured import measure
 async def test_buffers_go_back_to_the_kernel() -> None:
     # glibc alone keeps all in its heap, once it has freed a larger one.
     assert (await measure(cases.mapped, False)).result == 0
-    assert (await measure(cases.mapped, True)).result == 10
+    # Of ten; one or two may fit into a hole that is there already.
+    assert (await measure(cases.mapped, True)).result >= 8
