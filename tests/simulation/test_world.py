@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -49,6 +50,21 @@ def test_a_seed_repeats_a_run_to_the_byte_in_any_process() -> None:
     elsewhere = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert elsewhere.stdout.splitlines()[: len(first.trace)] == list(first.trace)
     assert elsewhere.stdout.splitlines()[-1] == f"every byte sent: {first.digest}"
+
+
+def test_what_was_logged_before_does_not_change_the_trace() -> None:
+    story = make(3)
+    before = run(story)
+    from_addons = logging.getLogger("torcxd.daemon.addons")
+    parent = logging.getLogger("torcxd")
+    level = parent.level
+    parent.setLevel(logging.ERROR)
+    try:
+        from_addons.info("This is not heard, which the logger remembers.")
+        assert run(story) == before
+        assert parent.level == logging.ERROR
+    finally:
+        parent.setLevel(level)
 
 
 def test_a_story_survives_being_written_down() -> None:

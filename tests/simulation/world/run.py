@@ -132,11 +132,13 @@ def _fixed(world: World) -> Iterator[None]:
         (time, "time", now),
         (log, "propagate", False),
         (log, "handlers", [_Listener(world)]),
-        (log, "level", logging.DEBUG),
     )
     held = trio_run._r.getstate(), random.getstate()
     collects = gc.isenabled()
     with ExitStack() as stack:
+        # Loggers remember whether they are heard: only setLevel() makes them forget.
+        stack.callback(log.setLevel, log.level)
+        log.setLevel(logging.DEBUG)
         stack.enter_context(patch.dict(os.environ, {"DBUS_SYSTEM_BUS_ADDRESS": BUS_ADDRESS}))
         for owner, name, value in replaced:
             stack.enter_context(patch.object(owner, name, value))
