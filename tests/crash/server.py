@@ -23,13 +23,11 @@ class WatchedServer(ForkServer):
     """Starts programs as its parent does, and has *watch* decide on their system calls.
 
     :ivar watch: watches each program that is started; None: nobody does.
-    :ivar builds: functions of :mod:`broken` that are called in each program before it runs.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.watch: Watch | None = None
-        self.builds: tuple[str, ...] = ()
 
     def another(self) -> WatchedServer:
         """The same server with a watch of its own, for another node at the same time."""
@@ -55,7 +53,6 @@ class WatchedServer(ForkServer):
                     entry=entry,
                     adversary=adversary,
                     preparations=[
-                        *map(Preparation, self.builds),
                         *([Preparation(_ENTER, (theirs.fileno(),))] if watch else []),
                         *preparations,
                     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.hostile.attack import attack, removed_in_program
 from tests.integration.bootstrap.bench import QUIET, Bench, open_bench
-from tests.integration.bootstrap.program import Adversary, ForkServer, Preparation, Process, fork_server
+from tests.integration.bootstrap.program import ForkServer, fork_server
 from torcxd.sandbox.bucket_faults import Fault
 from torcxd.sandbox.images import docker_image
 from torcxd.sandbox.sandbox import OLD_OS
@@ -22,33 +22,6 @@ SECRET = "hunter2"
 ATTACKER = 1000
 
 OpenNode = Callable[..., AbstractAsyncContextManager[Bench]]
-
-
-class Disarming(ForkServer):
-    """A fork server whose programs lack a defence."""
-
-    def __init__(self, path: Path, without: str) -> None:
-        super().__init__(path)
-        self._without = Preparation(f"tests.hostile.disarmed:{without}")
-
-    @asynccontextmanager
-    async def start(
-        self,
-        arguments: list[str],
-        environment: Mapping[str, str],
-        *,
-        entry: str = "torcxd",
-        adversary: Adversary | None = None,
-        preparations: Sequence[Preparation] = (),
-    ) -> AsyncIterator[Process]:
-        async with super().start(
-            arguments,
-            environment,
-            entry=entry,
-            adversary=adversary,
-            preparations=[*preparations, self._without],
-        ) as process:
-            yield process
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +36,7 @@ def node(programs: ForkServer, folder: Path) -> OpenNode:
 
     @asynccontextmanager
     async def opened(disarmed: bool, without: str) -> AsyncIterator[Bench]:
-        server = Disarming(programs._path, without) if disarmed else programs
+        server = programs.broken(f"tests.hostile.disarmed:{without}") if disarmed else programs
         async with open_bench(folder, server, QUIET) as bench:
             bench.judged = False
             yield bench

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,7 @@ from typing import Final
 import trio
 
 from tests.integration.bootstrap.bench import QUIET, UPDATING, Bench, open_bench
-from tests.integration.bootstrap.program import Adversary, ForkServer, Preparation, Process
+from tests.integration.bootstrap.program import ForkServer
 from tests.integration.daemon.bench import MANIFEST, open_service
 from torcxd.dbus.service import ErrorReply
 from torcxd.sandbox.bucket_faults import Fault
@@ -23,33 +22,6 @@ _REFUSAL: Final = ErrorReply("org.freedesktop.login1.OperationInProgress", "not 
 _ONCE: Final = "--retry-for=0.01s"
 # A bootstrap that comes to no end is ended; those that come to one take a tenth of it.
 _PATIENCE: Final = 8.0
-
-
-class BrokenServer(ForkServer):
-    """Starts broken builds.
-
-    :param patches: what breaks them, as ``module:function``.
-    """
-
-    def __init__(self, server: ForkServer, *patches: str) -> None:
-        super().__init__(server._path)
-        self.patches = patches
-
-    @asynccontextmanager
-    async def start(
-        self,
-        arguments: list[str],
-        environment: Mapping[str, str],
-        *,
-        entry: str = "torcxd",
-        adversary: Adversary | None = None,
-        preparations: Sequence[Preparation] = (),
-    ) -> AsyncIterator[Process]:
-        every = [*preparations, *map(Preparation, self.patches)]
-        async with super().start(
-            arguments, environment, entry=entry, adversary=adversary, preparations=every
-        ) as process:
-            yield process
 
 
 Scenario = Callable[[Path, ForkServer], Awaitable[list[str]]]
@@ -187,9 +159,8 @@ async def a_damaged_state(root: Path, server: ForkServer) -> list[str]:
 async def deaths(root: Path, server: ForkServer) -> list[str]:
     """The process is killed when it has made something durable: the first time, the second, …"""
     found: list[str] = []
-    patches = server.patches if isinstance(server, BrokenServer) else ()
     for number in range(1, 5):
-        deadly = BrokenServer(server, *patches, f"tests.mutations.builds:dies_at_sync_{number}")
+        deadly = server.broken(f"tests.mutations.builds:dies_at_sync_{number}")
         async with open_bench(root, deadly, QUIET, folder=f"node-{number}") as node:
             node.judged = False
             await _run(node)

@@ -14,7 +14,7 @@ from tests.explored import Explored
 from tests.integration.bootstrap.conftest import MEMORY, program  # noqa: F401
 from tests.integration.bootstrap.program import ForkServer
 from tests.mutations import builds, scenarios
-from tests.mutations.scenarios import BrokenServer, Scenario
+from tests.mutations.scenarios import Scenario
 
 # The build, where its mistake shows, and exactly what is found: what goes with the first one follows from it.
 MUTATIONS: Final[dict[str, tuple[Scenario, str]]] = {
@@ -61,7 +61,6 @@ async def test_a_broken_build_is_caught(
     name: str,
 ) -> None:
     scenario, expected = MUTATIONS[name]
-    broken = BrokenServer(program, f"{builds.__name__}:{name}")
-    found = await scenario(disk, broken)
+    found = await scenario(disk, program.broken(f"{builds.__name__}:{name}"))
     assert " ".join(sorted({each[:2] for each in found})) == expected, found
     explored.count("mutations", "broken builds caught")

@@ -84,15 +84,11 @@ class Recording:
 
 
 class RecordingServer(ForkServer):
-    """Starts programs as its parent does, and records them while there is a :attr:`recording`.
-
-    :ivar builds: functions of :mod:`broken` that are called in each program before it runs.
-    """
+    """Starts programs as its parent does, and records them while there is a :attr:`recording`."""
 
     def __init__(self, server: ForkServer) -> None:
         super().__init__(server._path)
         self.recording: Recording | None = None
-        self.builds: tuple[str, ...] = ()
 
     @asynccontextmanager
     async def start(
@@ -104,7 +100,7 @@ class RecordingServer(ForkServer):
         adversary: Adversary | None = None,
         preparations: Sequence[Preparation] = (),
     ) -> AsyncIterator[Process]:
-        every = [*map(Preparation, self.builds), *preparations]
+        every = [*preparations]
         if self.recording is not None:
             environment = {**environment, _OUTPUT: str(self.recording.folder / "trace")}
             every.append(Preparation("tests.power.record:attach"))

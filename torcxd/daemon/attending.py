@@ -8,7 +8,7 @@ import trio
 
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
-from torcxd.daemon.inspection import inspect
+from torcxd.daemon.finishing import is_intact
 from torcxd.daemon.operator import OperatorDesk
 from torcxd.dbus.bus import Bus
 from torcxd.dbus.systemd1 import Systemd1
@@ -37,10 +37,7 @@ async def attend(ctx: Context, effect: Attend, report: Report) -> None:
             await docker_cleanup.schedule(bus, ctx.layout, effect.plan.docker)
         if effect.answer and not await _still_true(ctx, bus, effect.plan, report):
             return
-    running = await inspect(ctx, effect.plan)
-    if not running.intact:
-        log.warning("The staged set was damaged: %s.", running.detail)
-        await ctx.drifts.tell(ctx.clock, running, report)
+    if not await is_intact(ctx, effect.plan, report):
         return
     ctx.drifts.over()
     if effect.answer:

@@ -71,10 +71,7 @@ async def _goes_down(ctx: Context, bus: Bus) -> bool:
 
 async def _still_prepared(ctx: Context, plan: Plan, bus: Bus, report: Report) -> bool:
     """Whether the next boot still is that of *plan*, and its set on the disk; reports what is so instead."""
-    running = await inspect(ctx, plan)
-    if not running.intact:
-        log.warning("The staged set was damaged: %s.", running.detail)
-        await ctx.drifts.tell(ctx.clock, running, report)
+    if not await is_intact(ctx, plan, report):
         return False
     try:
         seen = read(await UpdateEngine(bus).status())
@@ -100,6 +97,15 @@ async def _ask(ctx: Context, effect: Reboot, bus: Bus) -> None:
     else:
         # What the original calls; it works where logind is absent.
         await Systemd1(bus).start_unit("reboot.target", "isolate")
+
+
+async def is_intact(ctx: Context, plan: Plan, report: Report) -> bool:
+    """Whether the disk still holds the set of *plan*; reports ``Drifted`` where it does not."""
+    running = await inspect(ctx, plan)
+    if not running.intact:
+        log.warning("The staged set was damaged: %s.", running.detail)
+        await ctx.drifts.tell(ctx.clock, running, report)
+    return running.intact
 
 
 async def publish(ctx: Context, effect: Publish, report: Report) -> None:

@@ -105,8 +105,7 @@ class Lifecycle:
             return self.step(snapshot, Booted(event.at, event.boot_id))
         else:
             begun = memory.resumed(snapshot)
-        if self.policy.attends:
-            begun = replace(begun, waiting_for=duties.waits_for(begun), waiting_until=None)
+        begun = self._with_reason(begun)
         return Step(begun, None, self._effects(begun))
 
     def step(self, snapshot: Snapshot, event: Event) -> Step:
@@ -126,9 +125,9 @@ class Lifecycle:
             raise IllegalEvent(f"{event.trigger} in {snapshot.state}: no guard holds")
         remembered = memory.remember(snapshot, event)
         if row.dest is None:
-            if self.policy.attends and isinstance(event, RetryDue):
+            if isinstance(event, RetryDue):
                 # The failure has put another reason to wait in the place of the state's own.
-                remembered = replace(remembered, waiting_for=duties.waits_for(remembered))
+                remembered = self._with_reason(remembered)
             effects = duties.on_stay(self._duty(remembered), remembered, event, self.policy)
             if any(isinstance(each, End) for each in effects):
                 remembered = memory.given_up(remembered)

@@ -87,10 +87,18 @@ class Process:
 
 
 class ForkServer:
-    """Starts programs; see :mod:`forkserver`."""
+    """Starts programs; see :mod:`forkserver`.
 
-    def __init__(self, path: Path) -> None:
+    :ivar builds: what is called in each program before it runs, and may break it, as ``module:function``.
+    """
+
+    def __init__(self, path: Path, builds: Sequence[str] = ()) -> None:
         self._path = path
+        self.builds = tuple(builds)
+
+    def broken(self, *builds: str) -> ForkServer:
+        """The same server, whose programs *builds* break, too."""
+        return ForkServer(self._path, (*self.builds, *builds))
 
     @asynccontextmanager
     async def start(
@@ -106,8 +114,9 @@ class ForkServer:
 
         Leaving the block normally waits for its end, and for all of its output.
 
-        :param preparations: are called in the new process before the program, in this order.
+        :param preparations: are called in the new process before the program, in this order, after :attr:`builds`.
         """
+        preparations = [*map(Preparation, self.builds), *preparations]
         process = Process()
         request = {
             "entry": entry,
