@@ -36,9 +36,8 @@ class Digests:
         :raises TorcxdError: typed by the errno, or because *path* itself is a symbolic link or no regular file.
         """
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb", buffering=0) as stream:
-                found = os.fstat(descriptor)
+            with open(path, "rb", buffering=0, opener=_itself_at_once) as stream:
+                found = os.fstat(stream.fileno())
                 if not stat.S_ISREG(found.st_mode):
                     raise PermanentError(f"{path} is not a regular file")
                 # Stamped before it is read: if it changes meanwhile, the stamp is of no file any more.
@@ -66,6 +65,11 @@ class Digests:
         if len(self._known) > MOST_KNOWN:
             # The one that it has known for longest.
             self._known.pop(next(iter(self._known)), None)
+
+
+def _itself_at_once(path: str, flags: int) -> int:
+    """Open no file that a link leads to, and do not wait for a named pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _stamp(found: os.stat_result) -> _Stamp:

@@ -38,13 +38,9 @@ def read_trusted(path: Path, *, limit: int) -> bytes:
     :raises TorcxdError: typed by the errno; a :class:`PermanentError` when it is no regular file, or larger.
     """
     try:
-        # Without waiting: a named pipe may be there instead.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
+        with open(path, "rb", opener=_at_once) as stream:
             # Of the open file: the name may be of another one in a moment.
-            found = os.fstat(descriptor)
-            if stat.S_ISDIR(found.st_mode):
-                raise IsADirectoryError(21, os.strerror(21))
+            found = os.fstat(stream.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise PermanentError(f"{path} is not a regular file")
             _refuse(path, untrusted(found))
@@ -54,6 +50,11 @@ def read_trusted(path: Path, *, limit: int) -> bytes:
     if len(data) > limit:
         raise from_os_error(OSError(27, f"larger than {limit} bytes"), "read", path)
     return data
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open what is there without waiting: it may be a named pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def check_directory(directory: Path) -> None:

@@ -98,3 +98,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert caught.value.kind is not Kind.TRANSIENT
     with pytest.raises(TorcxdError, match=str(missing)):
         Digests().learn(missing, sha512(b""))
+
+
+def test_a_directory_in_place_of_the_file_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(PermanentError):
+        Digests().of(tmp_path, "sha512")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

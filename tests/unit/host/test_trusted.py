@@ -92,3 +92,10 @@ def test_a_file_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PermanentError, match="is not a directory"):
         check_directory(tmp_path / "file")
+
+
+def test_what_is_no_file_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(PermanentError, match="Is a directory"):
+        read_trusted(tmp_path, limit=7)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
