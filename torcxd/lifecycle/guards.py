@@ -73,12 +73,12 @@ def other_os_update(snapshot: Snapshot, event: Event) -> bool:
     """Another OS version is coming than the one that is worked on, or none any more (N8)."""
     if not isinstance(event, OsUpdateSeen):
         return False
-    known = snapshot.os_update
-    if snapshot.plan is None or (snapshot.state == "gathering" and (known is None or known.unknown)):
-        # Gathering waits for a word of update_engine that it can begin with, be it the one that the plan is for.
-        return True
     seen = known_update(snapshot, event.update)
-    return seen.unknown or seen.version != snapshot.plan.target.next_os
+    if snapshot.state == "gathering":
+        # The plan is the one before: what is gathered rests on the word that was heard last, if there was one.
+        known = snapshot.os_update
+        return known is None or known.unknown or seen.version != known.version
+    return snapshot.plan is None or seen.unknown or seen.version != snapshot.plan.target.next_os
 
 
 def other_os_update_known(snapshot: Snapshot, event: Event) -> bool:

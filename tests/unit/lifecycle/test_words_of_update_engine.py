@@ -117,3 +117,23 @@ def test_an_update_that_is_installed_anew_is_not_installed_yet(core: Lifecycle) 
 def test_what_a_plan_is_for(planned: str | None, seen: OsUpdate, agrees: bool) -> None:
     target = replace(TARGET, next_os=planned)
     assert is_for(Plan(target, target.coming_os), seen) is agrees
+
+
+@pytest.mark.accepts("N8")
+@pytest.mark.parametrize(("heard", "then"), [(COMING, NONE), (PENDING, NONE), (NONE, COMING), (NONE, PENDING)])
+def test_gathering_begins_anew_when_its_word_is_taken_back_even_to_what_the_plan_is_for(
+    core: Lifecycle, heard: OsUpdate, then: OsUpdate
+) -> None:
+    """The plan is the one before, and says nothing about what is being gathered."""
+    before = staged(core, then).snapshot
+    begun = core.step(before, OsUpdateSeen(10, heard))
+    assert begun.effects == (Gather(before.plan, heard),)
+    anew = core.step(begun.snapshot, OsUpdateSeen(11, then))
+    assert anew.effects == (Gather(before.plan, then),)
+
+
+@pytest.mark.parametrize("update", [NONE, COMING, PENDING])
+def test_gathering_goes_on_when_its_word_is_repeated(core: Lifecycle, update: OsUpdate) -> None:
+    begun = core.step(core.start(None, Started(0, "boot-1")).snapshot, OsUpdateSeen(1, update))
+    assert begun.effects == (Gather(None, update),)
+    assert core.step(begun.snapshot, OsUpdateSeen(2, update)).effects == ()
