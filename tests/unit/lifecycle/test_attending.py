@@ -399,3 +399,10 @@ def test_a_set_that_was_damaged_is_made_whole_before_anybody_is_answered(core: L
     step = run(core, snapshot, [HookAsked(20, asked=True), Drifted(21, replace(BEFORE, intact=False))])
     assert step.snapshot.state == "gathering"
     assert not any(isinstance(each, Attend) for each in step.effects)
+
+
+def test_a_set_that_is_damaged_before_its_update_is_installed_is_made_whole(core: Lifecycle) -> None:
+    step = ahead(core)
+    assert (step.snapshot.state, step.effects) == ("staged", (Attend(PLAN, answer=False),))
+    step = core.step(step.snapshot, Drifted(21, replace(BEFORE, intact=False)))
+    assert (step.snapshot.state, step.effects) == ("gathering", (Gather(PLAN, COMING),))
