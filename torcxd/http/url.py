@@ -16,8 +16,11 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 # What may stand in a URL as it goes on the wire: visible ASCII. urllib would silently drop tabs and line breaks.
 _WIRE: Final = re.compile(r"[!-~]+")
-# A registered name as DNS and TLS take it: letters, digits, hyphen, and the underscore that is common all the same.
-_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
+# A registered name as DNS and TLS take it: letters, digits, hyphen, and the underscore that is common all the same; 63 at
+# most between two dots, and at the end a dot for the root or none (RFC 1035, section 2.3.4).
+_NAME: Final = re.compile(r"(?!-)([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{0,62}[a-z0-9_]\.?")
+# RFC 1035 allows 255 bytes, two of which are not in the text. What is longer, OpenSSL does not take.
+_LONGEST_NAME: Final = 253
 
 
 def redact(url: str) -> str:
@@ -144,6 +147,6 @@ def _host(host: str | None) -> str:
         ascii_host = host.encode("idna").decode("ascii").lower() if not host.isascii() else host
     except UnicodeError:
         raise ValueError("its host name cannot be written in ASCII") from None
-    if not _NAME.fullmatch(ascii_host):
-        raise ValueError("its host name has characters that no host name has")
+    if len(ascii_host.removesuffix(".")) > _LONGEST_NAME or not _NAME.fullmatch(ascii_host):
+        raise ValueError("its host name is none that DNS could hold")
     return ascii_host

@@ -123,7 +123,7 @@ async def test_nor_is_a_name_for_one(client: HttpClient, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    "location", ["file:///etc/shadow", "ftp://h/", "https://", "http://h:port/", "http://h/\u00fc"]
+    "location", ["file:///etc/shadow", "ftp://h/", "https://", "http://h:port/", "http://h/\u00fc", "http://a..b/"]
 )
 async def test_only_well_formed_http_urls(client: HttpClient, location: str) -> None:
     async def handler(request: Request) -> Response:

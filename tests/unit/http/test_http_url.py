@@ -24,6 +24,8 @@ from torcxd.http.url import Url, parse_address
         ("https://[::1]:6443/", "https", "::1", 6443, "/", "[::1]:6443"),
         ("https://u:p%40@h:443/", "https", "h", 443, "/", "h"),
         ("https://bücher.example/", "https", "xn--bcher-kva.example", 443, "/", "xn--bcher-kva.example"),
+        ("https://h.example./", "https", "h.example.", 443, "/", "h.example."),
+        (f"https://{'x' * 63}/", "https", "x" * 63, 443, "/", "x" * 63),
         ("https://h/%7Ea%2Fb?sig=a%2Bb==", "https", "h", 443, "/%7Ea%2Fb?sig=a%2Bb==", "h"),
     ],
 )
@@ -75,6 +77,11 @@ def test_addresses_in_every_spelling(host: str, address: str | None) -> None:
         "https://a_b%2f/",
         "https://" + "ü" * 70 + "/",
         "https://-/",
+        # Python's resolver and TLS raise UnicodeError for these, and ssl.SSLError for the last.
+        "https://a..b/",
+        "https://a.../",
+        "https://" + "x" * 64 + "/",
+        "https://" + "a." * 127 + "a/",
     ],
 )
 def test_a_bad_url_is_a_permanent_error(text: str) -> None:
