@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 from unittest import mock
 
-from tests.power.disk import Disk, Image
+from tests.power.disk import Disk
+from tests.power.image import FOLDER_MODE, Image
 from tests.power.record import Call, Moment, Recording
 from torcxd.sandbox import systemd1
 from torcxd.sandbox.sandbox import Sandbox
@@ -86,10 +87,13 @@ def _lost(whole: Image, image: Image) -> str:
         elif name not in whole:
             told.append(f"{name} again")
         elif image[name] != whole[name]:
-            content = image[name]
+            content, mode = image[name]
             size = len(content) if isinstance(content, bytes | str) else 0
             zeros = isinstance(content, bytes) and size and not any(content)
-            told.append(f"{name} with {size} {'zeros' if zeros else 'other bytes'}")
+            what = (
+                f"mode {mode:o}" if content == whole[name].content else f"{size} {'zeros' if zeros else 'other bytes'}"
+            )
+            told.append(f"{name} with {what}")
     return ", ".join(told) or "nothing"
 
 
@@ -128,7 +132,7 @@ def listening(box: Sandbox, recording: Recording) -> Iterator[None]:
     def note_link(path: Path, target: Path) -> None:
         for each in reversed(path.parents):
             if not each.exists():
-                recording.add("mkdir", str(each))
+                recording.add("mkdir", str(each), number=FOLDER_MODE)
         if path.is_symlink():
             recording.add("unlink", str(path))
         link(path, target)

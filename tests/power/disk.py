@@ -3,12 +3,13 @@
 The model is that of the literature on crash consistency (ALICE, OSDI 2014; B3 and CrashMonkey, OSDI 2018), and as
 strict as POSIX allows, which promises next to nothing:
 
-- fsync(2) of a file makes its content durable, but not its name; fsync(2) of a directory makes its entries durable,
-  but neither those of a directory in it nor anybody's content. sync(2) makes everything durable.
+- fsync(2) of a file makes its content and mode durable, but not its name; fsync(2) of a directory makes its entries and
+  mode durable, but neither those of a directory in it nor anybody's content. sync(2) makes everything durable.
 - Of the rest, each change of a directory's entries is on the disk or not, independently of every other, in whatever
   order they were made. A rename within a directory is one change; one between two is two.
-- A file that was written to since its last fsync has its old content, the new one, as many zeros, or the first part of
-  the new one with or without zeros behind it.
+- A file that was written to since its last fsync has its old content, the new one, as many zeros, or a part of the new
+  one, the first or the last, with or without zeros for the rest; what was appended may be zeros, or half of it there.
+- A file or directory whose mode was changed since its last fsync has the old one or the new one. Owners do not change.
 
 ext4 and its like promise more: there, changes of directories become durable in their order. Such images are among them.
 """
@@ -16,65 +17,16 @@ ext4 and its like promise more: there, changes of directories become durable in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Final
 
+from tests.power.image import FOLDER_MODE, Image, Item, SameAs, read_image
+from tests.power.inodes import Change, Entry, File, Folder, Link
 from tests.power.record import Call
 
 # Of so few changes each subset is an image of its own; of more, those in which one, or all but one, is missing.
 _ALL_SUBSETS: Final = 5
-_BLOCK: Final = 4096
-
-# What lies at a path: a file's content, a symbolic link's target, or None for a directory.
-Content = bytes | str | None
-Image = Mapping[str, Content]
-
-
-@dataclass(slots=True, eq=False)
-class File:
-    """A file's content now, and as of its last fsync."""
-
-    data: bytes = b""
-    durable: bytes = b""
-    position: int = 0
-    appends: bool = False
-
-    def contents(self) -> tuple[bytes, ...]:
-        """What may be found in it after a power cut, the new content first."""
-        if self.data == self.durable:
-            return (self.data,)
-        size = len(self.data)
-        half = size // 2 // _BLOCK * _BLOCK or size // 2
-        torn = self.data[:half]
-        return tuple(dict.fromkeys((self.data, self.durable, bytes(size), torn, torn + bytes(size - half), b"")))
-
-
-@dataclass(slots=True, eq=False)
-class Link:
-    """A symbolic link."""
-
-    target: str
-
-
-@dataclass(slots=True, eq=False)
-class Folder:
-    """A directory's entries now, and as of its last fsync."""
-
-    entries: dict[str, Entry] = field(default_factory=dict)
-    durable: dict[str, Entry] = field(default_factory=dict)
-
-
-Entry = File | Link | Folder
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change of a directory that is not durable: what its names lead to, None for nothing."""
-
-    folder: Folder
-    names: tuple[tuple[str, Entry | None], ...]
 
 
 class Disk:
@@ -88,32 +40,29 @@ class Disk:
         self._root = str(root)
         self._parts = tuple(parts)
         self._pending: list[Change] = []
-        self._files: list[File] = []
-        inodes: dict[int, Entry] = {}
-        top = Folder()
+        # All that there ever was, whatever it is called now.
+        self._inodes: list[File | Folder] = []
+        self._top = Folder(FOLDER_MODE)
         for part in parts:
-            path = root / part
-            path.mkdir(parents=True, exist_ok=True)
-            top.entries[part] = self._read(path, inodes)
-        top.durable = dict(top.entries)
-        self._top = top
+            (root / part).mkdir(parents=True, exist_ok=True)
+        for name, item in read_image(root, parts).items():
+            parent = self._entry(tuple(name.split("/")[:-1]))
+            assert isinstance(parent, Folder)
+            parent.entries[name.rpartition("/")[2]] = self._new(item)
+        self._sync()
 
-    def _read(self, path: Path, inodes: dict[int, Entry]) -> Entry:
-        found = path.lstat()
-        if found.st_ino in inodes:
-            return inodes[found.st_ino]
-        entry: Entry
-        if path.is_symlink():
-            entry = Link(str(path.readlink()))
-        elif path.is_dir():
-            entries = {each.name: self._read(each, inodes) for each in sorted(path.iterdir())}
-            entry = Folder(entries, dict(entries))
-        else:
-            data = path.read_bytes() if path.is_file() else b""
-            entry = File(data, data)
-            self._files.append(entry)
-        inodes[found.st_ino] = entry
-        return entry
+    def _new(self, item: Item) -> Entry:
+        match item.content:
+            case str() as target:
+                return Link(target)
+            case SameAs(name=name):
+                entry = self._entry(tuple(name.split("/")))
+                assert isinstance(entry, File)
+                return entry
+            case data:
+                inode = Folder(item.mode) if data is None else File(item.mode, data)
+                self._inodes.append(inode)
+                return inode
 
     # What happens to it.
 
@@ -130,7 +79,7 @@ class Disk:
         paths = [each for each in parts if each is not None]
         match call.name:
             case "open":
-                return self._open(paths[0], call.flags)
+                return self._open(paths[0], call.flags, call.number)
             case "lseek":
                 if isinstance(file := self._entry(paths[0]), File):
                     file.position = call.number
@@ -138,10 +87,10 @@ class Disk:
             case "write":
                 file = self._file(paths[0])
                 position = len(file.data) if file.appends else file.position
-                _write(file, position, call.data)
+                file.write(position, call.data)
                 file.position = position + len(call.data)
             case "pwrite64":
-                _write(self._file(paths[0]), call.number, call.data)
+                self._file(paths[0]).write(call.number, call.data)
             case "truncate":
                 file = self._file(paths[0])
                 file.data = file.data[: call.number].ljust(call.number, b"\0")
@@ -156,7 +105,11 @@ class Disk:
             case "symlink":
                 self._change(paths[0], Link(call.data.decode()))
             case "mkdir":
-                self._change(paths[0], Folder())
+                self._change(paths[0], self._new(Item(None, call.number)))
+            case "chmod":
+                entry = self._entry(paths[0])
+                if isinstance(entry, File | Folder):
+                    entry.mode = call.number
             case "unlink" | "rmdir" | "unlinkat":
                 self._change(paths[0], None)
             case _:
@@ -182,7 +135,7 @@ class Disk:
         if isinstance(entry, File):
             return entry
         # Without a name: whatever is written to it, nobody finds it again.
-        return File()
+        return File(0)
 
     def _change(self, names: tuple[str, ...], entry: Entry | None) -> None:
         self._changed(names[:-1], ((names[-1], entry),))
@@ -191,15 +144,14 @@ class Disk:
         parent = self._entry(folder)
         assert isinstance(parent, Folder), folder
         change = Change(parent, names)
-        _enter(parent.entries, change)
+        change.enter(parent.entries)
         self._pending.append(change)
 
-    def _open(self, names: tuple[str, ...], flags: frozenset[str]) -> bool:
+    def _open(self, names: tuple[str, ...], flags: frozenset[str], mode: int) -> bool:
         file = self._entry(names)
         created = file is None and "O_CREAT" in flags
         if created:
-            file = File()
-            self._files.append(file)
+            file = self._new(Item(b"", mode))
             self._change(names, file)
         if not isinstance(file, File):
             return False
@@ -220,17 +172,13 @@ class Disk:
             self._change(source, None)
 
     def _fsync(self, entry: Entry | None) -> None:
-        if isinstance(entry, File):
-            entry.durable = entry.data
-        elif isinstance(entry, Folder):
-            entry.durable = dict(entry.entries)
+        if isinstance(entry, File | Folder):
+            entry.sync()
             self._pending = [each for each in self._pending if each.folder is not entry]
 
     def _sync(self) -> None:
-        for file in self._files:
-            file.durable = file.data
-        for each in self._pending:
-            each.folder.durable = dict(each.folder.entries)
+        for each in (self._top, *self._inodes):
+            each.sync()
         self._pending.clear()
 
     # What may be left of it.
@@ -241,50 +189,41 @@ class Disk:
 
     def images(self) -> Iterator[Image]:
         """What the disk may hold after a power cut at this moment; the same image may come twice."""
-        written = [each for each in self._files if each.data != each.durable]
-        new: dict[File, bytes] = {}
-        old = {each: each.durable for each in written}
+        changed = [each for each in self._inodes if each.now != each.synced]
+        new: dict[File | Folder, Item] = {}
+        old = {each: each.synced for each in changed}
         for changes in _subsets(self._pending):
             yield dict(self._walk(changes, new))
-            if written:
+            if changed:
                 yield dict(self._walk(changes, old))
-        for file in written:
-            for content in file.contents():
+        for inode in changed:
+            for item in inode.found():
                 for others in (new, old):
-                    yield dict(self._walk(self._pending, {**others, file: content}))
+                    yield dict(self._walk(self._pending, {**others, inode: item}))
 
-    def _walk(self, changes: Sequence[Change], contents: Mapping[File, bytes]) -> Iterator[tuple[str, Content]]:
-        """The image with those of the pending changes, and that content in the files that are named."""
+    def _walk(self, changes: Sequence[Change], items: Mapping[File | Folder, Item]) -> Iterator[tuple[str, Item]]:
+        """The image with those of the pending changes, and those items for the inodes that are named."""
         entered: dict[int, dict[str, Entry]] = {}
         for each in changes:
-            _enter(entered.setdefault(id(each.folder), dict(each.folder.durable)), each)
+            each.enter(entered.setdefault(id(each.folder), dict(each.folder.durable)))
+        named: dict[File, str] = {}
 
-        def walk(path: str, entry: Entry) -> Iterator[tuple[str, Content]]:
+        def walk(path: str, entry: Entry) -> Iterator[tuple[str, Item]]:
             match entry:
+                case File() if entry in named:
+                    yield path, Item(SameAs(named[entry]))
                 case File():
-                    yield path, contents.get(entry, entry.data)
+                    named[entry] = path
+                    yield path, items.get(entry, entry.now)
                 case Link():
-                    yield path, entry.target
+                    yield path, Item(entry.target)
                 case Folder():
-                    yield path, None
-                    for name, each in entered.get(id(entry), entry.durable).items():
+                    yield path, items.get(entry, entry.now)
+                    for name, each in sorted(entered.get(id(entry), entry.durable).items()):
                         yield from walk(f"{path}/{name}", each)
 
         for part in self._parts:
             yield from walk(part, self._top.entries[part])
-
-
-def _write(file: File, position: int, data: bytes) -> None:
-    before = file.data[:position].ljust(position, b"\0")
-    file.data = before + data + file.data[position + len(data) :]
-
-
-def _enter(entries: dict[str, Entry], change: Change) -> None:
-    for name, entry in change.names:
-        if entry is None:
-            entries.pop(name, None)
-        else:
-            entries[name] = entry
 
 
 def _subsets(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
@@ -296,30 +235,3 @@ def _subsets(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
     yield from (changes[:each] for each in range(count + 1))
     yield from combinations(changes, 1)
     yield from combinations(changes, count - 1)
-
-
-def write_image(root: Path, image: Image, parts: Sequence[str]) -> None:
-    """Put *image* in place of the *parts* of the node in *root*."""
-    for part in parts:
-        _remove(root / part)
-    for name, content in image.items():
-        path = root / name
-        if content is None:
-            path.mkdir(mode=0o700 if path.name in _PRIVATE else 0o755, parents=True, exist_ok=True)
-        elif isinstance(content, str):
-            path.symlink_to(content)
-        else:
-            path.write_bytes(content)
-
-
-# Directories that are of no use to the program unless they are its own alone.
-_PRIVATE: Final = frozenset({"torcxd-staging", "gnupg"})
-
-
-def _remove(path: Path) -> None:
-    for each in sorted(path.iterdir()) if path.is_dir() and not path.is_symlink() else ():
-        _remove(each)
-    if path.is_dir() and not path.is_symlink():
-        path.rmdir()
-    else:
-        path.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from tests.integration.bootstrap.bench import UPDATING, open_bench
 from tests.integration.bootstrap.program import ForkServer
 from tests.power.cuts import PARTS, Cut, World, find_cuts, listening
 from tests.power.disk import Disk
+from tests.power.image import read_image
 from tests.power.record import Recording, RecordingServer
 from tests.power.restart import Restarts, end_of, node_folder
 from torcxd.sandbox.sandbox import Plot
@@ -79,7 +80,7 @@ async def bootstrap(
                 await node.bootstrap()
             recorder.recording, recorder.builds = None, ()
             cuts, moments = find_cuts(disk, recording, World())
-        assert disk.image() == Disk(node.root, PARTS).image(), "the recording is not what has happened"
+        assert disk.image() == read_image(node.root, PARTS), "the recording is not what has happened"
         if not build:
             if not after_reboot:
                 await box.reboot()

@@ -11,17 +11,21 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from tests.integration.bootstrap.program import Adversary, ForkServer, Preparation, Process
 
 _OUTPUT: Final = "STRACE_OUTPUT"
-# Whatever changes a file system or makes a change durable; and lseek, which says where the next write goes.
+# The umask that the recorded programs start with: it is asked for by setting it.
+_UMASK: Final = os.umask(0o022)
+os.umask(_UMASK)
+# Whatever changes a file system or makes a change durable; lseek, which says where the next write goes; and umask.
 _CALLS: Final = (
     "open,openat,creat,lseek,write,pwrite64,writev,truncate,ftruncate,fsync,fdatasync,sync,syncfs,rename,renameat,"
-    "renameat2,link,linkat,unlink,unlinkat,symlink,symlinkat,mkdir,mkdirat,rmdir,sendfile,copy_file_range,fallocate"
+    "renameat2,link,linkat,unlink,unlinkat,symlink,symlinkat,mkdir,mkdirat,rmdir,sendfile,copy_file_range,fallocate,"
+    "chmod,fchmod,fchmodat,?fchmodat2,chown,fchown,lchown,fchownat,umask"
 )
 # More than an image of the tests; a write that strace cuts short is an error.
 _LONGEST: Final = 4 << 20
@@ -39,7 +43,7 @@ class Call:
     :param at: when it was done, seconds since the epoch.
     :param paths: what it is about, absolute: that of its descriptor, or its names.
     :param data: what was written, or a symbolic link's target.
-    :param number: the position after lseek or for pwrite64, the size for truncate.
+    :param number: the position after lseek or for pwrite64, the size for truncate, the mode for what is made or chmod.
     """
 
     at: float
@@ -69,9 +73,9 @@ class Recording:
         """Something has happened now."""
         self.noted.append(Moment(time.time(), what))
 
-    def add(self, name: str, *paths: str, data: bytes = b"") -> None:
+    def add(self, name: str, *paths: str, data: bytes = b"", number: int = 0) -> None:
         """Somebody else has done this to the node's disk now."""
-        self.noted.append(Call(time.time(), name, paths, data))
+        self.noted.append(Call(time.time(), name, paths, data, number))
 
     def run(self, *command: str) -> None:
         """Run a command to its end, and record it."""
@@ -123,12 +127,19 @@ def attach() -> None:
 
 
 def _parse(text: str) -> Iterator[Call]:
+    """The calls of one thread."""
+    umask = _UMASK
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
         # Signals and ends; and calls that failed, which have changed nothing.
         if match is None or match["result"].startswith(("-1 ", "?")):
             continue
-        yield _call(match["name"], match["arguments"], match["result"], float(match["at"]) + float(match["took"]))
+        if match["name"] == "umask":
+            # gpg's; no thread of the program sets one, which would be that of its other threads, too.
+            umask = int(match["arguments"], 8)
+            continue
+        call = _call(match["name"], match["arguments"], match["result"], float(match["at"]) + float(match["took"]))
+        yield replace(call, number=call.number & ~umask) if call.name in _MAKES else call
 
 
 def _call(name: str, arguments: str, result: str, at: float) -> Call:
@@ -150,9 +161,18 @@ def _call(name: str, arguments: str, result: str, at: float) -> Call:
     if kind == "symlink":
         target, texts = texts[0], texts[1:]
         return Call(at, kind, _resolved(arguments, texts, descriptors), target)
-    if kind in ("sendfile", "copy_file_range", "fallocate"):
+    if kind in ("sendfile", "copy_file_range", "fallocate", "fchown"):
         return Call(at, kind, tuple(each.decode() for each in descriptors))
-    return Call(at, kind, _resolved(arguments, texts, descriptors), flags=flags)
+    if kind == "chmod":
+        paths = _resolved(arguments, texts, descriptors) if texts else (descriptors[0].decode(),)
+        return Call(at, kind, paths, number=_mode(arguments))
+    number = _mode(arguments) if kind == "mkdir" or "O_CREAT" in flags else 0
+    return Call(at, kind, _resolved(arguments, texts, descriptors), number=number, flags=flags)
+
+
+def _mode(arguments: str) -> int:
+    """The mode among the arguments: the first that is an octal number."""
+    return int(re.findall(r", (0\d*)(?=,|$)", arguments)[0], 8)
 
 
 _KINDS: Final = {
@@ -164,7 +184,10 @@ _KINDS: Final = {
     **dict.fromkeys(("link", "linkat"), "link"),
     **dict.fromkeys(("symlink", "symlinkat"), "symlink"),
     **dict.fromkeys(("mkdir", "mkdirat"), "mkdir"),
+    **dict.fromkeys(("chmod", "fchmod", "fchmodat", "fchmodat2"), "chmod"),
 }
+# Those whose mode the umask takes bits from.
+_MAKES: Final = ("open", "mkdir")
 
 
 def _resolved(arguments: str, names: list[bytes], descriptors: list[bytes]) -> tuple[str, ...]:

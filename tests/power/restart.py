@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from tests.integration.bootstrap.bench import Bench
 from tests.power.cuts import PARTS, Cut
-from tests.power.disk import Image, write_image
+from tests.power.image import write_image
 from torcxd.sandbox.checker import Checker
 from torcxd.sandbox.sandbox import NEW_OS, WANTED_DOCKER, Sandbox
 from torcxd.sandbox.update_engine import Scenario, no_update
@@ -81,7 +82,7 @@ class Restarts:
         self.box._installed.store(False)
         await self.box.nursery.start(self.box.serve_peers)
 
-    async def finish(self, cut: Cut, wanted: Image) -> None:
+    async def finish(self, cut: Cut, wanted: Mapping[str, bytes]) -> None:
         """Run the program, from where the boot has left the node, until it has done its work; then judge the end."""
         self.counts["restarts to the end"] += 1
         box = self.box
@@ -119,7 +120,7 @@ def end_of(node: Bench) -> dict[str, bytes]:
     return found
 
 
-def _compared(wanted: Image, found: Image, name: str) -> str:
+def _compared(wanted: Mapping[str, bytes], found: Mapping[str, bytes], name: str) -> str:
     if name not in found:
         return "missing"
     return "another" if name in wanted else "left about"

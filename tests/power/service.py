@@ -16,6 +16,7 @@ from tests.integration.bootstrap.program import ForkServer
 from tests.integration.daemon.bench import MAPPINGS, PLOT, Service, open_service
 from tests.power.cuts import PARTS, PROMISED, Cut, World, find_cuts, listening
 from tests.power.disk import Disk
+from tests.power.image import read_image
 from tests.power.record import Recording, RecordingServer
 from tests.power.restart import Restarts, node_folder
 from torcxd.daemon.statefile import read_recorded
@@ -112,7 +113,7 @@ async def update(
             recorder.recording, recorder.builds = None, ()
             cuts, moments = find_cuts(disk, recording, World())
         assert node.answered
-        assert disk.image() == Disk(node.root, PARTS).image(), "the recording is not what has happened"
+        assert disk.image() == read_image(node.root, PARTS), "the recording is not what has happened"
         node.withdraw()
         yield Attendance(node, restarts, cuts, moments)
 

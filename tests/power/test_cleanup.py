@@ -11,7 +11,8 @@ import pytest
 from tests.explored import Explored
 from tests.integration.dbus.test_cleanup_unit import DUE, SEALED, script
 from tests.power.cuts import PARTS, World, find_cuts
-from tests.power.disk import Disk, write_image
+from tests.power.disk import Disk
+from tests.power.image import write_image
 from tests.power.record import Recording
 from torcxd.paths import Layout
 
