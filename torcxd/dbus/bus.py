@@ -14,11 +14,22 @@ from typing import Any, Final
 import trio
 from jeepney import DBusAddress, HeaderFields, MessageFlag, MessageType, new_method_call
 from jeepney.fds import FileDescriptor
-from jeepney.io.trio import DBusConnection
 
-from torcxd.dbus.connection import connect, system_bus_address
-from torcxd.dbus.errors import DISCONNECTED, INCONSISTENT_MESSAGE, NO_REPLY, DBusError
-from torcxd.dbus.signals import OwnerChange, Rule, Signal, Signals, T
+from torcxd.dbus.connection import Connection, connect, system_bus_address
+from torcxd.dbus.errors import DISCONNECTED, NO_REPLY, DBusError
+from torcxd.dbus.parser import UnreadableError
+from torcxd.dbus.signals import (
+    BUS_NAME,
+    BUS_PATH,
+    OwnerChange,
+    Rule,
+    Signal,
+    Signals,
+    T,
+    check_signature,
+    owner_change,
+    owner_rule,
+)
 
 # Seconds for an answer; libdbus's and sd-bus's default, which services are written for.
 CALL_TIMEOUT: Final = 25.0
@@ -27,8 +38,6 @@ CALL_TIMEOUT: Final = 25.0
 # connection that closes; a bus that does not read for a second is not worth waiting for.
 _FAREWELL_TIMEOUT: Final = 1.0
 
-_BUS_NAME: Final = "org.freedesktop.DBus"
-_BUS_PATH: Final = "/org/freedesktop/DBus"
 _PROPERTIES: Final = "org.freedesktop.DBus.Properties"
 
 
@@ -43,13 +52,13 @@ class _Reply:
 class Bus:
     """A connection to a message bus. Made by :func:`open_bus`; any number of tasks may use it at once."""
 
-    def __init__(self, connection: DBusConnection, address: str) -> None:
+    def __init__(self, connection: Connection, address: str) -> None:
         self.address = address
         self._connection = connection
         self._pending: dict[int, _Reply] = {}
         self._subscriptions: list[Signals[Any]] = []
         # Who owns the names whose signals are received; None until the bus has said so. It owns its own.
-        self._owners: dict[str, str | None] = {_BUS_NAME: _BUS_NAME}
+        self._owners: dict[str, str | None] = {BUS_NAME: BUS_NAME}
         self._following = trio.Lock()
         self._ended: str | None = None
 
@@ -166,10 +175,10 @@ class Bus:
                 self._owners[name] = owner
 
     async def _call_bus(self, method: str, argument: str, returns: str | None = None) -> tuple[Any, ...]:
-        return await self.call(_BUS_NAME, _BUS_PATH, _BUS_NAME, method, "s", argument, returns=returns)
+        return await self.call(BUS_NAME, BUS_PATH, BUS_NAME, method, "s", argument, returns=returns)
 
     async def _remove_matches(self, rules: list[str]) -> None:
-        address = DBusAddress(_BUS_PATH, bus_name=_BUS_NAME, interface=_BUS_NAME)
+        address = DBusAddress(BUS_PATH, bus_name=BUS_NAME, interface=BUS_NAME)
         with (
             trio.move_on_after(_FAREWELL_TIMEOUT, shield=True),
             suppress(trio.BrokenResourceError, trio.ClosedResourceError),
@@ -205,8 +214,10 @@ class Bus:
                 self._dispatch(await self._connection.receive())
         except trio.EndOfChannel:
             self._ended = "the bus closed it"
+        except UnreadableError as error:
+            self._ended = str(error)
         except Exception as error:
-            # A broken socket, or a message that jeepney cannot parse: after either the stream makes no sense.
+            # A broken socket: what comes after it makes no sense.
             self._ended = f"{type(error).__name__}: {error}"
         finally:
             self._ended = self._ended or "closed"
@@ -233,7 +244,7 @@ class Bus:
                     body=tuple(message.body),
                 )
                 sender = fields.get(HeaderFields.sender, "")
-                if sender == _BUS_NAME and signal.member == "NameOwnerChanged" and signal.signature == "sss":
+                if sender == BUS_NAME and signal.member == "NameOwnerChanged" and signal.signature == "sss":
                     self._note_owner(owner_change(signal))
                 for each in self._subscriptions:
                     each.offer(message, signal, lambda name: self._owners.get(name) == sender)
@@ -278,27 +289,6 @@ async def open_bus(address: str | None = None, *, enable_fds: bool = False) -> A
         # The exception's traceback refers to this frame: without this they would keep each other alive.
         del failure
         await connection.aclose()
-
-
-def check_signature(actual: str, promised: str, what: str) -> None:
-    """Refuse a message whose arguments are not those that its interface promises.
-
-    :raises DBusError: permanent, naming both signatures.
-    """
-    if actual != promised:
-        raise DBusError(INCONSISTENT_MESSAGE, f"{what} has the signature {actual!r} instead of {promised!r}")
-
-
-def owner_rule(name: str) -> Rule:
-    """The rule for changes of the owner of *name*."""
-    return Rule(_BUS_PATH, _BUS_NAME, "NameOwnerChanged", argument0=name, sender=_BUS_NAME)
-
-
-def owner_change(signal: Signal) -> OwnerChange:
-    """What a signal selected by :func:`owner_rule` says."""
-    check_signature(signal.signature, "sss", "the signal NameOwnerChanged")
-    name, old, new = signal.body
-    return OwnerChange(name, old, new)
 
 
 def _close_descriptors(body: Any) -> None:

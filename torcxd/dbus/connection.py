@@ -7,7 +7,7 @@ connection during authentication, so the few steps are done here, with jeepney's
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Any, Final
 
 import trio
 from jeepney import HeaderFields, MessageType, message_bus
@@ -16,6 +16,7 @@ from jeepney.bus import get_connectable_addresses
 from jeepney.io.trio import DBusConnection
 
 from torcxd.dbus.errors import ACCESS_DENIED, AUTH_FAILED, DISCONNECTED, NO_REPLY, NO_SERVER, DBusError
+from torcxd.dbus.parser import Parser, UnreadableError
 from torcxd.errors import ConfigurationError
 
 # Where the system bus listens when nothing else is said; the D-Bus specification, "Well-known Message Bus Instances".
@@ -26,12 +27,20 @@ SYSTEM_BUS: Final = "unix:path=/var/run/dbus/system_bus_socket"
 OPEN_TIMEOUT: Final = 5.0
 
 
+class Connection(DBusConnection):  # type: ignore[misc]  # jeepney has no types
+    """jeepney's connection. ``receive`` raises :class:`UnreadableError` for what is no message."""
+
+    def __init__(self, socket: Any, *, enable_fds: bool = False) -> None:
+        super().__init__(socket, enable_fds=enable_fds)
+        self.parser = Parser()
+
+
 def system_bus_address() -> str:
     """The address of the system bus: ``DBUS_SYSTEM_BUS_ADDRESS``, else the well-known socket."""
     return os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or SYSTEM_BUS
 
 
-async def connect(address: str, *, enable_fds: bool = False, timeout: float = OPEN_TIMEOUT) -> DBusConnection:
+async def connect(address: str, *, enable_fds: bool = False, timeout: float = OPEN_TIMEOUT) -> Connection:
     """Connect, authenticate as the current user, and say Hello.
 
     :param address: a D-Bus server address, ``unix:path=…`` or ``unix:abstract=…``; of several, separated by
@@ -47,10 +56,13 @@ async def connect(address: str, *, enable_fds: bool = False, timeout: float = OP
     sockets = _sockets(address)
     with trio.move_on_after(timeout):
         stream = await _open(sockets, address)
-        connection = DBusConnection(stream.socket, enable_fds=enable_fds)
+        connection = Connection(stream.socket, enable_fds=enable_fds)
         try:
             await _authenticate(stream, enable_fds)
             connection.unique_name = await _hello(connection, address)
+        except UnreadableError as error:
+            await connection.aclose()
+            raise DBusError(DISCONNECTED, f"no bus answers at {address}: {error}") from error
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel) as error:
             await connection.aclose()
             raise DBusError(DISCONNECTED, f"the bus at {address} closed the connection at once") from error
@@ -101,7 +113,7 @@ async def _authenticate(stream: trio.SocketStream, enable_fds: bool) -> None:
     await stream.send_all(BEGIN)
 
 
-async def _hello(connection: DBusConnection, address: str) -> str:
+async def _hello(connection: Connection, address: str) -> str:
     """The first call on every connection; its answer is our unique name."""
     serial = next(connection.outgoing_serial)
     await connection.send(message_bus.Hello(), serial=serial)
@@ -112,4 +124,6 @@ async def _hello(connection: DBusConnection, address: str) -> str:
     if message.header.message_type is MessageType.error:
         name = str(message.header.fields.get(HeaderFields.error_name))
         raise DBusError(name, f"the bus at {address} refused the connection with {name}")
+    if not message.body:
+        raise UnreadableError("its answer to Hello names nobody")
     return str(message.body[0])

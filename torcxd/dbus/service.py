@@ -24,11 +24,11 @@ from jeepney import (
     new_method_return,
     new_signal,
 )
-from jeepney.io.trio import DBusConnection
 
 from torcxd.dbus import introspection
-from torcxd.dbus.connection import OPEN_TIMEOUT, connect
+from torcxd.dbus.connection import OPEN_TIMEOUT, Connection, connect
 from torcxd.dbus.errors import DISCONNECTED, FAILED, LIMITS_EXCEEDED, NAME_TAKEN, NO_REPLY, TIMEOUT, DBusError
+from torcxd.dbus.parser import UnreadableError
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Service:
         self._enable_fds = enable_fds
         self._answer_timeout = answer_timeout
         self._objects: dict[str, dict[str, Interface]] = {}
-        self._connection: DBusConnection | None = None
+        self._connection: Connection | None = None
         self._nursery: trio.Nursery | None = None
         self._calls = 0
 
@@ -168,7 +168,7 @@ class Service:
         body: tuple[Any, ...] = (interface, {name: (each.signature, each.get()) for name, each in offered.items()}, [])
         await self._send(new_signal(DBusAddress(path, interface=PROPERTIES), "PropertiesChanged", "sa{sv}as", body))
 
-    async def _own_name(self, connection: DBusConnection, address: str) -> None:
+    async def _own_name(self, connection: Connection, address: str) -> None:
         with trio.move_on_after(OPEN_TIMEOUT):
             try:
                 serial = next(connection.outgoing_serial)
@@ -177,6 +177,8 @@ class Service:
                     message = await connection.receive()
                     if message.header.fields.get(HeaderFields.reply_serial) == serial:
                         break
+            except UnreadableError as error:
+                raise DBusError(DISCONNECTED, f"the bus at {address} is none: {error}") from error
             except (trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 raise DBusError(DISCONNECTED, f"the bus at {address} closed the connection at once") from error
             if message.header.message_type is MessageType.error:
@@ -187,18 +189,16 @@ class Service:
             return
         raise DBusError(NO_REPLY, f"the bus at {address} did not answer to RequestName within {OPEN_TIMEOUT:g} s")
 
-    async def _answer_all(self, connection: DBusConnection, nursery: trio.Nursery) -> None:
+    async def _answer_all(self, connection: Connection, nursery: trio.Nursery) -> None:
         try:
             while True:
                 message = await connection.receive()
                 if message.header.message_type is MessageType.method_call:
                     self._calls += 1
                     nursery.start_soon(self._answer, message)
+        except UnreadableError as error:
+            log.debug("%s leaves the bus: %s.", self.name, error)
         except (trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError):
-            return
-        except Exception as error:
-            # jeepney cannot parse what came, and so does not know where the next message begins.
-            log.debug("%s leaves the bus, which sent nonsense: %s: %s.", self.name, type(error).__name__, error)
             return
 
     async def _answer(self, message: Any) -> None:

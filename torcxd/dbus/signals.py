@@ -10,9 +10,13 @@ from typing import Any, Final, Generic, TypeVar
 import trio
 from jeepney import MatchRule
 
-from torcxd.dbus.errors import DBusError
+from torcxd.dbus.errors import INCONSISTENT_MESSAGE, DBusError
 
 T = TypeVar("T")
+
+# The bus's own name, which it has as its unique one, too, and where it is to be found.
+BUS_NAME: Final = "org.freedesktop.DBus"
+BUS_PATH: Final = "/org/freedesktop/DBus"
 
 # Signals kept for a slow reader. update_engine sends one for each percent, so a reader may fall two whole downloads
 # behind; a lost signal does no harm, because everyone who follows signals also reads the state now and then.
@@ -65,6 +69,27 @@ class OwnerChange:
     name: str
     old: str
     new: str
+
+
+def check_signature(actual: str, promised: str, what: str) -> None:
+    """Refuse a message whose arguments are not those that its interface promises.
+
+    :raises DBusError: permanent, naming both signatures.
+    """
+    if actual != promised:
+        raise DBusError(INCONSISTENT_MESSAGE, f"{what} has the signature {actual!r} instead of {promised!r}")
+
+
+def owner_rule(name: str) -> Rule:
+    """The rule for changes of the owner of *name*."""
+    return Rule(BUS_PATH, BUS_NAME, "NameOwnerChanged", argument0=name, sender=BUS_NAME)
+
+
+def owner_change(signal: Signal) -> OwnerChange:
+    """What a signal selected by :func:`owner_rule` says."""
+    check_signature(signal.signature, "sss", "the signal NameOwnerChanged")
+    name, old, new = signal.body
+    return OwnerChange(name, old, new)
 
 
 class Signals(Generic[T]):

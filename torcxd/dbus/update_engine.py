@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from torcxd.dbus.bus import Bus, check_signature, owner_change, owner_rule
+from torcxd.dbus.bus import Bus
 from torcxd.dbus.errors import INCONSISTENT_MESSAGE, DBusError
-from torcxd.dbus.signals import OwnerChange, Rule, Signal, Signals
+from torcxd.dbus.signals import OwnerChange, Rule, Signal, Signals, check_signature, owner_change, owner_rule
 from torcxd.lifecycle.versions import parse_os_version
 
 NAME: Final = "com.coreos.update1"

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from jeepney import DBusAddress, message_bus, new_method_return, new_signal
 
 from torcxd.dbus.bus import open_bus
 from torcxd.dbus.connection import connect, system_bus_address
@@ -375,8 +376,17 @@ async def test_a_bus_that_never_answers_is_given_up_at_the_deadline(socket_direc
     assert caught.value.name == NO_REPLY
 
 
+# An array of structures that have no fields, as jeepney does not write it: one of another type, which is renamed.
+ENDLESS: bytes = (
+    new_signal(DBusAddress(PATH, interface=INTERFACE), "Said", "aty", ([1, 2], 3)).serialise(7).replace(b"aty", b"a()")
+)
+
+
+@pytest.mark.parametrize(
+    ("nonsense", "what"), [(b"\xff" * 64, "KeyError"), (ENDLESS, "an array of structures without fields")]
+)
 async def test_a_bus_that_talks_nonsense_after_the_greeting_ends_the_connection(
-    private: PrivateBus, socket_directory: Path
+    private: PrivateBus, socket_directory: Path, nonsense: bytes, what: str
 ) -> None:
     """A relay to the real bus that breaks the stream on demand."""
     break_it = trio.Event()
@@ -392,13 +402,52 @@ async def test_a_bus_that_talks_nonsense_after_the_greeting_ends_the_connection(
             nursery.start_soon(pump, client, server)
             nursery.start_soon(pump, server, client)
             await break_it.wait()
-            await client.send_all(b"\xff" * 64)
+            await client.send_all(nonsense)
 
     async with listening(socket_directory / "relay", relay) as address, open_bus(address) as bus:
         break_it.set()
-        with pytest.raises(DBusError) as caught:
+        with pytest.raises(DBusError, match=what) as caught:
             await bus.call(NAME, PATH, INTERFACE, "Echo")
     assert caught.value.name == DISCONNECTED
+
+
+def answer_to_nobody() -> bytes:
+    """An answer to the first message of a connection, Hello, that names nobody."""
+    hello = message_bus.Hello()
+    hello.header.serial = 1
+    answer: bytes = new_method_return(hello).serialise(1)
+    return answer
+
+
+@pytest.mark.parametrize("answer", [b"\xff" * 64, answer_to_nobody()])
+async def test_what_is_no_bus_is_transient(socket_directory: Path, answer: bytes) -> None:
+    async def greet(stream: trio.SocketStream) -> None:
+        received = b""
+        while not received.endswith(b"BEGIN\r\n"):
+            received += await stream.receive_some()
+            if received.endswith(b"\r\n") and b"BEGIN" not in received:
+                await stream.send_all(b"OK 0123456789abcdef0123456789abcdef\r\n")
+        await stream.send_all(answer)
+        await trio.sleep_forever()
+
+    async with listening(socket_directory / "bus", greet) as address:
+        with pytest.raises(DBusError, match="no bus answers at") as caught:
+            await connect(address)
+    assert (caught.value.name, caught.value.kind) == (DISCONNECTED, Kind.TRANSIENT)
+
+
+async def test_the_bus_hangs_up_on_who_sends_what_has_no_end(private: PrivateBus, echo: Echo) -> None:
+    """Nobody but the bus itself can send a structure without fields: it reads what it passes on."""
+    async with open_bus(private.address) as bus, bus.signals(PATH, INTERFACE, "Said") as bodies:
+        attacker = await connect(private.address)
+        await attacker.socket.send(ENDLESS)
+        with pytest.raises((trio.EndOfChannel, trio.BrokenResourceError)):
+            # What the bus has told it before.
+            while True:
+                await attacker.receive()
+        await attacker.aclose()
+        await echo.say("hello", 1)
+        assert await bodies.__anext__() == ("hello", 1)
 
 
 async def test_a_directory_with_too_long_a_path_is_refused(tmp_path: Path) -> None:
