@@ -16,8 +16,8 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 # What may stand in a URL as it goes on the wire: visible ASCII. urllib would silently drop tabs and line breaks.
 _WIRE: Final = re.compile(r"[!-~]+")
-# A registered name as DNS and TLS take it: letters, digits, hyphen, and the underscore that is common all the same; 63 at
-# most between two dots, and at the end a dot for the root or none (RFC 1035, section 2.3.4).
+# A registered name as DNS and TLS take it: letters, digits, hyphen, and the underscore that is common all the same; 63
+# of them at most between two dots, and at the end a dot for the root or none (RFC 1035, section 2.3.4).
 _NAME: Final = re.compile(r"(?!-)([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{0,62}[a-z0-9_]\.?")
 # RFC 1035 allows 255 bytes, two of which are not in the text. What is longer, OpenSSL does not take.
 _LONGEST_NAME: Final = 253
@@ -89,7 +89,7 @@ class Url:
         if not (target + userinfo).isascii():
             raise ValueError("its path, query or userinfo has characters that must be percent-encoded")
         port = parts.port  # raises ValueError when out of range
-        return cls(scheme, _host(parts.hostname), DEFAULT_PORTS[scheme] if port is None else port, target, userinfo)
+        return cls(scheme, parse_host(parts.hostname or ""), DEFAULT_PORTS[scheme] if port is None else port, target, userinfo)
 
     @property
     def origin(self) -> tuple[str, str, int]:
@@ -138,7 +138,11 @@ def parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
     return mapped or address
 
 
-def _host(host: str | None) -> str:
+def parse_host(host: str) -> str:
+    """*host*, a lower-case name or an address without brackets, as the resolver and TLS take it.
+
+    :raises ValueError: it is neither; the message is a clause.
+    """
     if not host:
         raise ValueError("it names no host")
     if ":" in host:

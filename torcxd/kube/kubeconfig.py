@@ -7,13 +7,13 @@ beats which are client-go's. What would run a program to get credentials is refu
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 from typing import Final
 
 from torcxd.errors import ConfigurationError, PermanentError
 from torcxd.host.files import read_bytes
 from torcxd.host.stamps import Stamps
+from torcxd.http.url import parse_host
 from torcxd.kube import plain_yaml
 from torcxd.kube.access import ClusterAccess, Material
 from torcxd.kube.fields import Section
@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 # As large as an object in the API may be; a real one holds a few certificates.
 LARGEST: Final = 1024 * 1024
 
-# A DNS name or an address, IPv6 included: the ssl module has its own exceptions for anything else.
-_HOST: Final = re.compile(r"[A-Za-z0-9_:]([A-Za-z0-9_.:-]*[A-Za-z0-9_:])?")
 _UNSUPPORTED: Final = {
     "exec": "credential plugins that run a program",
     "auth-provider": "auth-provider plugins",
@@ -141,9 +139,11 @@ def _server(cluster: Section) -> str:
 
 def _server_name(cluster: Section) -> str | None:
     name = cluster.text("tls-server-name")
-    if name and not _HOST.fullmatch(name):
-        raise cluster.wrong("tls-server-name", "is not the name or address of a host")
-    return name or None
+    try:
+        # The ssl module has exceptions of several kinds for anything else.
+        return parse_host(name.lower()) if name else None
+    except ValueError:
+        raise cluster.wrong("tls-server-name", "is not the name or address of a host") from None
 
 
 def _token(user: Section) -> Material | None:

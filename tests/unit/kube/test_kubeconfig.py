@@ -146,6 +146,7 @@ CLUSTER, USER = "clusters.0.cluster", "users.0.user"
         (f"{CLUSTER}.server", "https://api/?a=s3cr3t", "clusters[0].cluster.server has a query"),
         (f"{CLUSTER}.proxy-url", "socks5://me:s3cr3t@proxy", "clusters[0].cluster.proxy-url is not an http or https"),
         (f"{CLUSTER}.tls-server-name", ".s3cr3t", "clusters[0].cluster.tls-server-name is not the name or address"),
+        (f"{CLUSTER}.tls-server-name", "a..s3cr3t", "clusters[0].cluster.tls-server-name is not the name or address"),
         (f"{USER}.token", "s3cr3t\r\nX: y", "users[0].user.token: the token has characters that no token has"),
         (f"{CLUSTER}.insecure-skip-tls-verify", "s3cr3t", "insecure-skip-tls-verify is neither true nor false"),
         (f"{CLUSTER}.insecure-skip-tls-verify", True, "is true, yet there is a certificate-authority"),
