@@ -142,7 +142,9 @@ class Engine:
             return
         try:
             await self._perform(effect, self.report)
-        except Exception as raised:
+        except* Exception as raised:
+            # Also of an effect that is cut off at the same moment: what is left of the group is its cancellation, and
+            # ends the report, too.
             error = as_single(raised)
             await self.report(
                 Failed(

@@ -211,5 +211,5 @@ class _Prefetcher:
                         await download(self._ctx, http, plan)
                     self._ctx.ahead.keep(plan)
                     log.info("The addons for OS version %s are fetched.", self._version)
-                except Exception as raised:
+                except* Exception as raised:
                     log.debug("Fetching ahead failed: %s.", as_single(raised))

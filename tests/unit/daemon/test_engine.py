@@ -14,7 +14,7 @@ import trio.testing
 from torcxd.charts import load_chart
 from torcxd.daemon.engine import Engine, Report
 from torcxd.daemon.statefile import StateFile, read_history
-from torcxd.errors import EX_SOFTWARE, PermanentError, TransientError
+from torcxd.errors import EX_SOFTWARE, Kind, PermanentError, TransientError
 from torcxd.lifecycle import retry
 from torcxd.lifecycle.effects import Compare, Effect, End, Fetch, Gather, Place, Publish, Reboot, VerifyBoot
 from torcxd.lifecycle.events import (
@@ -349,3 +349,46 @@ async def test_nothing_goes_on_before_its_state_is_on_disk(
     monkeypatch.setattr(StateFile, "save", sometimes_full)
     assert await engine(tmp_path, perform)[0].run() == End(0)
     assert min(started) >= full_until
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_an_effect_that_fails_while_it_is_cut_off_ends_nothing_else(
+    tmp_path: Path, autojump_clock: trio.abc.Clock, ends: bool
+) -> None:
+    """Of two downloads one is cancelled and the other one breaks, at the same moment."""
+
+    async def breaks() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise TransientError("the connection was reset")
+
+    async def two_downloads(effect: Effect, report: Report) -> None:
+        if isinstance(effect, Fetch):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(breaks)
+                nursery.start_soon(trio.sleep_forever)
+        else:
+            await smoothly(effect, report)
+
+    built, recorder = engine(tmp_path, two_downloads, policy=replace(BOOTSTRAP, retry_for=None))
+    found: list[End] = []
+
+    async def run() -> None:
+        found.append(await built.run())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await trio.testing.wait_all_tasks_blocked()
+        while recorder.states != ["fetching"]:
+            await trio.sleep(1)
+        if ends:
+            wrong = Failed(0.0, "wrong", "", kind=Kind.CONFIGURATION, exit_code=78, jitter=0.5)
+            nursery.start_soon(built.report, wrong)
+            while not found:
+                await trio.sleep(1)
+        else:
+            await built.report(OsUpdateSeen(0.0, OsUpdate("1576.4.0", pending=True)))
+            assert recorder.states[1] == "gathering"
+        nursery.cancel_scope.cancel()
+    assert [each.exit_code for each in found] == ([78] if ends else [])
