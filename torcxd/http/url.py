@@ -88,8 +88,9 @@ class Url:
         userinfo = parts.netloc.rpartition("@")[0]
         if not (target + userinfo).isascii():
             raise ValueError("its path, query or userinfo has characters that must be percent-encoded")
+        host = parse_host(parts.hostname or "")
         port = parts.port  # raises ValueError when out of range
-        return cls(scheme, parse_host(parts.hostname or ""), DEFAULT_PORTS[scheme] if port is None else port, target, userinfo)
+        return cls(scheme, host, DEFAULT_PORTS[scheme] if port is None else port, target, userinfo)
 
     @property
     def origin(self) -> tuple[str, str, int]:
