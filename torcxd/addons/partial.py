@@ -176,6 +176,8 @@ def _open_locked(path: Path) -> io.FileIO:
                 raise TransientError(
                     f"another process is downloading {path}", hint="wait for it to finish, or stop it"
                 ) from error
+            except OSError as error:
+                raise from_os_error(error, "lock", path) from error
             # Whoever had the lock a moment ago may have renamed or removed the file since we opened it.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(found, path.lstat()):

@@ -86,7 +86,10 @@ def locked(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise from_os_error(error, "lock", path) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise from_os_error(error, "lock", path) from error
         yield
     finally:
         os.close(descriptor)

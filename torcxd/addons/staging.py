@@ -73,20 +73,21 @@ class Staging:
         names = {str(digest) + suffix for digest in keep for suffix in _SUFFIXES}
         try:
             with os.scandir(self.directory) as entries:
-                found = [each.name for each in entries if not each.is_dir(follow_symlinks=False)]
+                found = [each for each in entries if not each.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             return
         except OSError as error:
             raise from_os_error(error, "list", self.directory) from error
         private_directory(self.directory)
         # Each partial file before its validator, which stays with it.
-        for each in sorted(found):
-            if each in names:
+        for each in sorted(found, key=lambda entry: entry.name):
+            if each.name in names:
                 continue
-            if each.endswith(PART) and not _remove_unlocked(self.directory / each):
-                names.add(each.removesuffix(PART) + VALIDATOR)
-            else:
-                files.remove(self.directory / each)
+            path = self.directory / each.name
+            if not (each.name.endswith(PART) and each.is_file(follow_symlinks=False)):
+                files.remove(path)
+            elif not _remove_unlocked(path):
+                names.add(each.name.removesuffix(PART) + VALIDATOR)
 
     def open_partial(self, digest: Digest) -> PartialFile:
         """Open the partial file of *digest*, new or left by an earlier attempt. Blocks, briefly.
@@ -127,16 +128,25 @@ def _foreign(path: Path) -> bool:
 
 
 def _remove_unlocked(path: Path) -> bool:
-    """Remove a partial file unless another process is writing it; under its lock, so that none begins meanwhile."""
+    """Remove a partial file unless another process is writing it; under its lock, so that none begins meanwhile.
+
+    :returns: whether it is gone.
+    :raises TorcxdError: typed by the errno.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had the lock a moment ago may have renamed the file since, and somebody begun another.
+            mine = os.path.samestat(os.fstat(descriptor), path.lstat())
+            if mine:
+                files.remove(path)
+            return mine
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
         return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        files.remove(path)
     except BlockingIOError:
         return False
-    finally:
-        os.close(descriptor)
-    return True
+    except OSError as error:
+        raise from_os_error(error, "lock", path) from error

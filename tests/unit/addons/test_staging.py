@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import stat
@@ -10,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from torcxd.addons.partial import PartialFile
-from torcxd.addons.private import private_directory
+from torcxd.addons.private import locked, private_directory
 from torcxd.addons.staging import Staging
-from torcxd.errors import EX_DATAERR, EX_NOPERM, PermanentError
+from torcxd.errors import EX_DATAERR, EX_NOPERM, PermanentError, TorcxdError
+from torcxd.host import files
 from torcxd.lifecycle.catalog import Digest
 
 CONTENT = b"an image"
@@ -203,3 +206,50 @@ def test_somebody_elses_directory_is_refused(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(PermanentError, match="belongs to user") as caught:
         private_directory(tmp_path)
     assert caught.value.exit_code == EX_NOPERM
+
+
+def _no_locks(descriptor: int, operation: int) -> None:
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+def test_a_file_system_without_locks_is_told_with_the_file(staging: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage(staging, f"{OTHER}.part")
+    monkeypatch.setattr(fcntl, "flock", _no_locks)
+    with pytest.raises(TorcxdError, match=r"cannot lock .*\.part: No locks available"):
+        staging.open_partial(DIGEST)
+    with pytest.raises(TorcxdError, match=r"cannot lock .*\.part: No locks available"):
+        staging.clean(())
+    with pytest.raises(TorcxdError, match=r"cannot lock .*\.lock: No locks available"), locked(staging.directory):
+        raise AssertionError("it was not locked")
+
+
+def test_cleaning_leaves_what_somebody_began_meanwhile(staging: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = stage(staging, f"{DIGEST}.part")
+    removed: list[Path] = []
+    real = files.remove
+
+    def overtaken(path: Path) -> None:
+        real(path)
+        removed.append(path)
+        if removed == [part]:  # Another process begins the same download, now that the name is free.
+            part.write_bytes(b"new")
+
+    monkeypatch.setattr(files, "remove", overtaken)
+    staging.clean(())
+    assert removed == [part]
+    assert part.read_bytes() == b"new"
+
+
+def test_cleaning_leaves_what_somebody_began_while_we_waited(staging: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = stage(staging, f"{DIGEST}.part")
+    real = fcntl.flock
+
+    def overtaken(descriptor: int, operation: int) -> None:
+        # Another process finishes between our open and our lock, and a third one begins anew.
+        part.rename(staging.path(OTHER))
+        part.write_bytes(b"new")
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", overtaken)
+    staging.clean([OTHER])
+    assert part.read_bytes() == b"new"
