@@ -22,6 +22,10 @@ from torcxd.host.trusted import check_directory, untrusted
 log = logging.getLogger(__name__)
 
 MODE: Final = 0o700
+# The mode, private as well, of one that was open to others, until all that they could have left in it is removed.
+# Whatever interrupts that, a kill or what cannot be removed, the next process goes on with it. On a directory that nobody
+# else can write, the sticky bit means nothing.
+_EMPTYING: Final = MODE | stat.S_ISVTX
 _LOCK: Final = ".lock"
 
 
@@ -31,17 +35,17 @@ def private_directory(directory: Path) -> None:
     Nobody else may be able to swap a file between its verification and its use. What lies in a directory into which
     others could write is nobody knows whose, and may be open in their hands: it is removed.
 
-    :raises PermanentError: something else has that name, a symbolic link included, it belongs to another user, or
-        others can write the directory that it lies in.
+    :raises PermanentError: something else has that name, a symbolic link included, it belongs to another user, others
+        can write the directory that it lies in, or what others left in it cannot be removed.
     :raises TorcxdError: typed by the errno, naming the directory.
     """
-    try:
-        found = os.lstat(directory)
-    except FileNotFoundError:
+    if not os.path.lexists(directory):
         files.make_directory(directory.parent)
         check_directory(directory.parent)
+        # Somebody may be faster, where the directory above is one like /tmp: that it is ours is seen below.
         files.make_directory(directory, MODE)
-        return
+    try:
+        found = os.lstat(directory)
     except OSError as error:
         raise from_os_error(error, "look at", directory) from error
     if not stat.S_ISDIR(found.st_mode):
@@ -54,17 +58,32 @@ def private_directory(directory: Path) -> None:
         )
     check_directory(directory.parent)
     if stat.S_IMODE(found.st_mode) != MODE:
-        try:
-            directory.chmod(MODE)
-            if problem := untrusted(found):
-                log.warning("%s was open to others (%s): what is in it is removed.", directory, problem)
-                _empty(directory)
-        except OSError as error:
-            raise from_os_error(error, "make private", directory) from error
+        _make_private(directory, found)
+
+
+def _make_private(directory: Path, found: os.stat_result) -> None:
+    """Keep others out, remove what they could have put there, and only then say that it is private."""
+    try:
+        problem = untrusted(found)
+        if problem or stat.S_IMODE(found.st_mode) == _EMPTYING:
+            directory.chmod(_EMPTYING)
+            log.warning("%s was open to others (%s): what is in it is removed.", directory, problem or "until lately")
+            _empty(directory)
+            # Or a power cut could bring it back, and not the mode.
+            files.fsync_directory(directory)
+        directory.chmod(MODE)
+    except OSError as error:
+        raise from_os_error(error, "make private", directory) from error
+    except RecursionError as error:
+        raise PermanentError(
+            f"{directory} was open to others, and what they left in it is nested too deep to be removed",
+            hint=f"look who did that; then `rm -rf {directory}`",
+            exit_code=EX_NOPERM,
+        ) from error
 
 
 def _empty(directory: Path) -> None:
-    """Remove all that is in *directory*. Raises ``OSError``."""
+    """Remove all that is in *directory*. Raises ``OSError``, or ``RecursionError``."""
     for each in directory.iterdir():
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)

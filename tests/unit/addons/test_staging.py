@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -253,3 +254,44 @@ def test_cleaning_leaves_what_somebody_began_while_we_waited(staging: Staging, m
     monkeypatch.setattr(fcntl, "flock", overtaken)
     staging.clean([OTHER])
     assert part.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("failure", [OSError(errno.EMFILE, "Too many open files"), RecursionError()])
+def test_what_could_not_be_emptied_is_not_believed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    """A user who could write there left directories within directories, until none can be removed, or a kill comes."""
+    (directory := tmp_path / "private").mkdir()
+    directory.chmod(0o777)
+    (directory / "planted").mkdir()
+
+    def fails(path: Path) -> None:
+        raise failure
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", fails)
+        with pytest.raises(TorcxdError, match="private"):
+            private_directory(directory)
+    assert not stat.S_IMODE(directory.stat().st_mode) & 0o077
+    private_directory(directory)
+    assert not list(directory.iterdir())
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+def test_a_directory_that_somebody_else_made_a_moment_before_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a directory like /tmp, where names are free for all."""
+    directory = tmp_path / "private"
+    tmp_path.chmod(0o1777)
+    real = files.make_directory
+
+    def overtaken(path: Path, mode: int = 0o755) -> None:
+        if path == directory:
+            path.mkdir(0o700)
+            os.chown(path, 1000, 1000)
+        real(path, mode)
+
+    monkeypatch.setattr(files, "make_directory", overtaken)
+    with pytest.raises(PermanentError, match="belongs to user 1000"):
+        private_directory(directory)
