@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 MODE: Final = 0o700
 # The mode, private as well, of one that was open to others, until all that they could have left in it is removed.
-# Whatever interrupts that, a kill or what cannot be removed, the next process goes on with it. On a directory that nobody
-# else can write, the sticky bit means nothing.
+# Whatever interrupts that, a kill or what cannot be removed, the next process goes on with it. The sticky bit means
+# nothing on a directory that nobody else can write.
 _EMPTYING: Final = MODE | stat.S_ISVTX
 _LOCK: Final = ".lock"
 
