@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from torcxd.sandbox.checker.disk import Disk, Signed, is_older, parse_env, signed_images, state_problem
+from torcxd.sandbox.checker.reboots import Reboots, Target
 
 _TAG: Final = re.compile(r"v?\d+\.\d+\.\d+[A-Za-z0-9._-]*")
-# How often the same target may be booted into in vain.
-_MOST_BOOTS: Final = 3
-# Seconds after which a reboot that was granted and did not come is lost, and may be asked for again.
-_LOST_AFTER: Final = 600.0
 # How each entry of the history begins.
 _ENTRY: Final = b'{"at":'
 
@@ -31,14 +27,6 @@ class Boot:
     os_version: str
     docker: str | None
     data_kept: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a boot is asked for."""
-
-    os_version: str
-    docker: str | None
 
 
 @dataclass(slots=True)
@@ -65,10 +53,7 @@ class Checker:
     violations: list[str] = field(default_factory=list)
     disk: Disk = field(init=False)
     _boots: list[Boot] = field(default_factory=list)
-    # Each reboot that was asked for: the boot and the target.
-    _asked: list[tuple[str, Target]] = field(default_factory=list)
-    _expected: Target | None = None
-    _vain: Counter[str] = field(default_factory=Counter)
+    _reboots: Reboots = field(default_factory=Reboots)
     _kept: set[Path] = field(default_factory=set)
     _data_of: str | None = None
     _env_seen: tuple[int, int] | None = None
@@ -95,7 +80,7 @@ class Checker:
         coming = self._coming_os()
         what = f"a reboot into OS {coming} was asked for"
         target = self._check_next_boot(what, coming)
-        self._asked.append((self.disk.boot_id(), target))
+        self._reboots.asked(self.disk.boot_id(), target)
 
     def reboot_allowed(self) -> None:
         """The update operator was told that the node may reboot: the same has to be true as at a request."""
@@ -105,8 +90,11 @@ class Checker:
     def state_damaged(self) -> None:
         """Somebody has just damaged the state file: the program has to keep it aside, and knows nothing of before."""
         self._damaged = self.disk.state()
-        self._vain.clear()
-        self._expected = None
+        self.state_lost()
+
+    def state_lost(self) -> None:
+        """Somebody has just removed the state file: the program knows nothing of before."""
+        self._reboots.forget()
 
     # What it finds.
 
@@ -116,7 +104,8 @@ class Checker:
         self._check_kubelet_env()
         self._check_stores()
         self._check_docker_data()
-        self._check_requests()
+        for each in self._reboots.check(self.requests()):
+            self._violate("I7", each)
         self._check_state()
         problem = self.disk.next_profile().problem
         if problem:
@@ -152,10 +141,8 @@ class Checker:
             target = Target(plan["boot_os"], plan["docker"])
         elif snapshot:
             self._violate("I3", f"{what} without a plan")
-        for key, each in _keys(target).items():
-            if self._vain[key] >= _MOST_BOOTS:
-                self._violate("I7", f"{what} after {self._vain[key]} boots that did not bring {each}")
-        self._expected = target
+        for each in self._reboots.expect(what, target):
+            self._violate("I7", each)
         return target
 
     # At a boot.
@@ -169,17 +156,11 @@ class Checker:
         self._data_of = (now.docker or owner) if now.data_kept else None
 
     def _judge_boot(self, now: Boot) -> None:
-        """Count a boot that did not bring what it was asked for."""
-        target, self._expected = self._expected, None
-        if target is None:
-            return
-        os_key, docker_key = _keys(target)
-        if target.os_version != now.os_version:
-            self._vain[os_key] += 1
-        elif target.docker is not None and self.disk.resolved(target.docker) != now.docker:
-            self._vain[docker_key] += 1
-        else:
-            del self._vain[os_key], self._vain[docker_key]
+        """Whether it brought what it was asked for."""
+        target = self._reboots.expected
+        wanted = target.docker if target is not None else None
+        brought = wanted is None or self.disk.resolved(wanted) == now.docker
+        self._reboots.booted(now.os_version, brought_docker=brought)
 
     # At any time.
 
@@ -247,27 +228,6 @@ class Checker:
         if self._boots and self._boots[-1].data_kept and not self.disk.has_docker_data():
             self._violate("I6", "Docker's data went away while the node ran")
 
-    def _check_requests(self) -> None:
-        recorded = Counter(each["boot_id"] for each in self.requests() if _is_reboot(each))
-        told = Counter(boot_id for boot_id, _ in self._asked)
-        for boot_id, count in recorded.items():
-            if count > max(1, told[boot_id]):
-                self._violate("I7", f"{count} reboots were asked for in the boot {boot_id}")
-        for boot_id in told:
-            targets = [target for each, target in self._asked if each == boot_id]
-            times = [each.get("at") for each in self.requests() if _is_reboot(each) and each["boot_id"] == boot_id]
-            times += [None] * (len(targets) - len(times))
-            self._check_repeated(boot_id, targets, times)
-
-    def _check_repeated(self, boot_id: str, targets: list[Target], times: list[float | None]) -> None:
-        last: dict[Target, float | None] = {}
-        for target, at in zip(targets, times, strict=False):
-            before = last.get(target)
-            lost = before is not None and at is not None and at - before >= _LOST_AFTER
-            if target in last and not lost:
-                self._violate("I7", f"a reboot into {target} was asked for twice in the boot {boot_id}")
-            last[target] = at
-
     def _check_state(self) -> None:
         data = self.disk.state()
         problem = state_problem(data) if data is not None else ""
@@ -306,14 +266,3 @@ class Checker:
         for os_version, match, path in self.disk.stored_images():
             if match["name"] == "docker" and (os_version, match["reference"]) in wanted:
                 self._kept.add(path)
-
-
-def _keys(target: Target) -> dict[str, str]:
-    """Under which boots in vain are counted, and what did not come: the OS, and the Docker on it."""
-    docker = f"Docker {target.docker} on OS {target.os_version}"
-    return {f"os {target.os_version}": f"OS {target.os_version}", docker: docker}
-
-
-def _is_reboot(request: Mapping[str, Any]) -> bool:
-    asked = (request["member"], request["args"])
-    return asked in (("Reboot", [False]), ("StartUnit", ["reboot.target", "isolate"]))
