@@ -243,6 +243,44 @@ async def test_an_image_in_its_place_that_the_attacker_owns(scene: Scene) -> str
     return changed_later(scene, final(scene))
 
 
+@pytest.mark.accepts("N2")
+@attack(removed(store, "check_directory", nothing))
+async def test_an_image_of_roots_in_a_folder_of_the_attackers(scene: Scene) -> str:
+    image = scene.node.write(f"/var/lib/torcx/store/{OS}/{IMAGE.file_name}", IMAGE.data)
+    give(image.parent)
+    await scene.stage()
+    if scene.error is not None:
+        return ""
+    image.unlink()
+    image.write_bytes(EVIL)
+    return scene.judge()
+
+
+@pytest.mark.accepts("N2")
+@attack(removed(store, "check_directory", nothing))
+async def test_an_image_of_another_os_version_in_a_folder_of_the_attackers(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    other = scene.node.write(f"/var/lib/torcx/store/{OTHER_OS}/{IMAGE.file_name}", IMAGE.data)
+    scene.bucket.signed.add((scene.key.fingerprint, OTHER_OS, manifest_of_image()))
+    give(other.parent)
+    plan = await scene.fetch()
+    assert plan is not None
+    find = store.Store.find_digest
+
+    async def swapped(self: store.Store, *arguments: Any) -> Path | None:
+        found = await find(self, *arguments)
+        if found is not None:
+            found.unlink()
+            found.write_bytes(EVIL)
+        return found
+
+    monkeypatch.setattr(store.Store, "find_digest", swapped)
+    await scene.place(plan)
+    other.unlink(missing_ok=True)
+    return scene.judge()
+
+
 # Keyring, configuration, state.
 
 

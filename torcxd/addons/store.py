@@ -76,8 +76,8 @@ class Store:
     async def holds(self, os_version: str, name: str, reference: str, digest: Digest) -> bool:
         """Whether the file that torcx uses for the image when *os_version* boots has that digest.
 
-        In the user store only a regular file counts that nobody else can write, since anything else can change after
-        it was looked at. Cancellation returns at once; the thread ends by itself.
+        In the user store only a regular file counts that nobody else can write or replace, since anything else can
+        change after it was looked at. Cancellation returns at once; the thread ends by itself.
 
         :raises TorcxdError: the file cannot be read.
         """
@@ -88,18 +88,14 @@ class Store:
         file = self._follow(path) if path is not None else None
         if path is None or file is None:
             return False
-        if path.is_relative_to(self._layout.user_store):
-            directory = path.parent
-            if path.is_symlink() or (directory != self._layout.user_store and directory.is_symlink()):
-                return False
-            if untrusted(path.lstat()):
-                return False
+        if path.is_relative_to(self._layout.user_store) and not self._is_ours(path):
+            return False
         return self._digests.of(file, digest.algorithm) == digest
 
     async def find_digest(self, name: str, reference: str, digest: Digest) -> Path | None:
         """An image of that name, reference and digest in the user store of whatever OS version, to be placed again.
 
-        Cancellation as in :meth:`holds`. A file that cannot be read is passed over.
+        Cancellation and what counts as in :meth:`holds`. A file that cannot be read is passed over.
         """
         return await trio.to_thread.run_sync(self._find_digest, name, reference, digest, abandon_on_cancel=True)
 
@@ -107,11 +103,26 @@ class Store:
         for version in reversed(self.versions()):
             path = self.target(version, name, reference)
             try:
-                if self._digests.of(path, digest.algorithm) == digest and not untrusted(path.lstat()):
+                if self._digests.of(path, digest.algorithm) == digest and self._is_ours(path):
                     return path
-            except (TorcxdError, OSError):
+            except TorcxdError:
                 continue
         return None
+
+    def _is_ours(self, path: Path) -> bool:
+        """Whether *path* in the user store is no link, nor in a linked directory, and nobody else can change that.
+
+        The user store itself may be on another disk.
+        """
+        store, directory = self._layout.user_store, path.parent
+        try:
+            for each in (store, directory):
+                check_directory(each)
+            if directory != store and directory.is_symlink():
+                return False
+            return not path.is_symlink() and not untrusted(path.lstat())
+        except (TorcxdError, OSError):
+            return False
 
     def resolve_reference(self, os_version: str, name: str, reference: str) -> str:
         """The reference behind an alias: the vendor's ``docker:com.coreos.cl`` is a link to ``docker:17.03``.
