@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from tests.integration.bootstrap.bench import Bench
 from tests.power.cuts import PARTS, Cut
-from tests.power.image import write_image
+from tests.power.image import Image, write_image
+from tests.power.record import RecordingServer
 from torcxd.sandbox.checker import Checker
 from torcxd.sandbox.sandbox import NEW_OS, WANTED_DOCKER, Sandbox
 from torcxd.sandbox.update_engine import Scenario, no_update
@@ -33,13 +34,17 @@ class Restarts:
     """A node that is put back to its cuts, one after the other.
 
     :param node: as it was when the recording began, with the program that is judged; its bench judges it no more.
+    :param server: starts its programs.
     :param docker: the Docker that somebody who was told so may expect from the next boot.
+    :ivar written: is called with each image that has just been put in place.
     :ivar violations: what was found, each with the cut that repeats it.
     """
 
     node: Bench
+    server: RecordingServer
     label: str
     docker: str = WANTED_DOCKER
+    written: Callable[[Path, Image], None] = field(default=lambda root, image: None)
     before: Checker = field(init=False)
     violations: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -47,7 +52,7 @@ class Restarts:
     def __post_init__(self) -> None:
         checker = self.node.box.checker
         self.node.judged = False
-        self.before = _copied(checker)
+        self.before = checker.fork()
 
     @property
     def box(self) -> Sandbox:
@@ -63,8 +68,9 @@ class Restarts:
         node.os_version, node.pending = os_version, NEW_OS if cut.world.installed else None
         node._install_os()
         write_image(self.box.root, cut.image, PARTS)
+        self.written(self.box.root, cut.image)
         self.box.records.entries.clear()
-        self.box.checker = _copied(self.before)
+        self.box.checker = self.before.fork()
         problem = node.boot()
         self.box.checker.booted()
         if problem and (cut.world.promised or not cut.world.installed):
@@ -129,15 +135,3 @@ def _compared(wanted: Mapping[str, bytes], found: Mapping[str, bytes], name: str
 def node_folder(label: str) -> str:
     """The name of a folder for the node of a run."""
     return re.sub(r"\W+", "-", label)
-
-
-def _copied(checker: Checker) -> Checker:
-    """A checker that remembers what *checker* does, on its own."""
-    return replace(
-        checker,
-        violations=[],
-        _boots=list(checker._boots),
-        _asked=[],
-        _vain=Counter(),
-        _kept=set(checker._kept),
-    )

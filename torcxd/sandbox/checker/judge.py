@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,6 +61,16 @@ class Checker:
 
     def __post_init__(self) -> None:
         self.disk = Disk(self.root)
+
+    def fork(self) -> Checker:
+        """A checker that knows what ran and what the next boot is for, and sees another course of things hence."""
+        return replace(
+            self,
+            violations=[],
+            _boots=list(self._boots),
+            _reboots=Reboots(self._reboots.expected),
+            _kept=set(self._kept),
+        )
 
     # What it is told.
 
