@@ -87,6 +87,13 @@ def places_nothing() -> None:
     _break(Store, "place", lambda _, verified, *__: verified)
 
 
+def reboots_without_another_look() -> None:
+    async def intact(*_: object) -> bool:
+        return True
+
+    _break(finishing, "is_intact", intact)
+
+
 # I4
 
 

@@ -109,6 +109,18 @@ async def an_update_that_comes_late(root: Path, server: ForkServer) -> list[str]
         return node.box.checker.check()
 
 
+async def a_set_that_is_damaged_late(root: Path, server: ForkServer) -> list[str]:
+    """The reboot is refused for a while, and meanwhile an image is lost from the store."""
+    async with open_bench(root, server, QUIET) as node:
+        node.judged = False
+        node.box.login1.refuse("Reboot", _REFUSAL)
+        await _run(node)
+        next(node.path("/var/lib/torcx/store").rglob("*.torcx.tgz")).unlink()
+        node.box.login1.heal("Reboot")
+        await _run(node)
+        return node.box.checker.check()
+
+
 async def an_update_without_a_name(root: Path, server: ForkServer) -> list[str]:
     """An OS update is pending, update_engine has forgotten which, and the operator asks."""
     async with open_service(root, server) as node:

@@ -25,6 +25,7 @@ MUTATIONS: Final[dict[str, tuple[Scenario, str]]] = {
     "believes_every_signature": (scenarios.a_foreign_key, "I2"),
     "pins_nothing": (scenarios.an_update, "I3"),
     "places_nothing": (scenarios.an_operator_that_asks, "I3"),
+    "reboots_without_another_look": (scenarios.a_set_that_is_damaged_late, "I3"),
     "takes_an_unknown_version_for_none": (scenarios.an_update_without_a_name, "I3 I4"),
     "never_looks_at_update_engine_again": (scenarios.an_update_that_comes_late, "I3 I4"),
     "removes_the_current_store": (scenarios.an_update, "I1 I5"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 
 import pytest
 
-from tests.integration.bootstrap.bench import QUIET, UPDATING, OpenBench
+from tests.integration.bootstrap.bench import QUIET, UPDATING, Bench, OpenBench
 from torcxd.dbus.service import ErrorReply
 from torcxd.errors import EX_TEMPFAIL
 from torcxd.sandbox.sandbox import NEW_OS, OLD_OS
@@ -14,6 +15,15 @@ from torcxd.sandbox.update_engine import no_update
 
 IMAGE = "docker:17.03.torcx.tgz"
 REFUSAL = ErrorReply("org.freedesktop.login1.OperationInProgress", "There's already a shutdown in progress")
+
+
+def remove_image(node: Bench) -> None:
+    node.path(f"/var/lib/torcx/store/{OLD_OS}/{IMAGE}").unlink()
+
+
+def edit_profile(node: Bench) -> None:
+    profile = node.path("/etc/torcx/profiles/tectonic.json")
+    profile.write_text(profile.read_text().replace("17.03", "1.12"))
 
 
 @pytest.mark.accepts("C6", "I7", "N5")
@@ -33,6 +43,32 @@ async def test_a_refused_reboot_is_asked_for_again_and_never_a_success(bench: Op
             await process.says("Waiting for the reboot")
             process.send(signal.SIGTERM)
         assert process.code == 128 + signal.SIGTERM
+        assert node.box.reboots == 1
+        await node.box.reboot()
+        assert (await node.bootstrap()).code == 0
+
+
+@pytest.mark.accepts("I3", "C6")
+@pytest.mark.parametrize("again", [False, True], ids=["the same process", "the next process"])
+@pytest.mark.parametrize("damage", [remove_image, edit_profile])
+async def test_what_was_damaged_while_the_reboot_was_refused_is_made_whole_before_it_is_asked_for(
+    bench: OpenBench, damage: Callable[[Bench], None], again: bool
+) -> None:
+    async with bench(QUIET) as node:
+        node.box.login1.refuse("Reboot", REFUSAL)
+        async with node.start("bootstrap", *node.box.flags) as process:
+            await process.says("failed (attempt 1)")
+            damage(node)
+            node.box.login1.heal("Reboot")
+            if again:
+                process.send(signal.SIGKILL)
+            else:
+                await process.says("Waiting for the reboot")
+                process.send(signal.SIGTERM)
+        if again:
+            process = await node.bootstrap()
+        # The checker looked at the set the moment login1 was asked.
+        assert "The staged set was damaged" in process.stderr
         assert node.box.reboots == 1
         await node.box.reboot()
         assert (await node.bootstrap()).code == 0
