@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
@@ -96,17 +97,24 @@ def keyring(path: str, home: str) -> str:
 # What grows over the years.
 
 
-def history(root: str, entries: int) -> int:
-    """So many transitions; returns the largest size that the history had, in bytes."""
+def history(root: str, entries: int, seconds: float | None = None) -> list[int]:
+    """So many transitions; returns the largest size that the history had, in bytes, and how many there were.
+
+    :param seconds: after which no more are made; None for as long as it takes.
+    """
     layout = Layout(Path(root))
-    state, largest = StateFile(layout), 0
+    state, path, largest, made = StateFile(layout), str(layout.history_file), 0, 0
+    until = None if seconds is None else time.monotonic() + seconds
     entry = {"at": 1.5e9, "boot_id": "b" * 36, "from": "gathering", "to": "fetching", "event": "planned"}
-    for number in range(entries):
-        state.record({**entry, "because": f"the target is known, for the {number}th time"})
-        largest = max(largest, layout.history_file.stat().st_size)
+    while made < entries:
+        made += 1
+        state.record({**entry, "because": f"the target is known, for the {made}th time"})
+        largest = max(largest, os.stat(path).st_size)
+        if until is not None and time.monotonic() > until:
+            break
     newest = read_history(layout.history_file, most=1)[0]
-    assert newest["because"].endswith(f"{entries - 1}th time")
-    return largest
+    assert newest["because"].endswith(f" {made}th time")
+    return [largest, made]
 
 
 # What comes over the network.

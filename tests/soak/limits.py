@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -21,16 +21,22 @@ from torcxd.sandbox.http_server import serve
 
 NAME: Final = "limits"
 HELP: Final = "an image of 5 GB, a history of a million transitions, a million watch events: all in little memory"
-# All of it takes three minutes on two idle processors.
-SHARE: Final = 240.0
+# All of it takes four minutes on two idle processors, three of them the history.
+SHARE: Final = 420.0
 
 _IMAGE: Final = 5000 * MB
 _TRANSITIONS: Final = 1_000_000
 _EVENTS: Final = 1_000_000
+# Seconds for what has begun to end by itself.
+_GRACE: Final = 10.0
 # MB. What the small ones take in `make test`, too.
 _MOST: Final = 20.0
 
-Check = Callable[[Path, Explored], Awaitable[list[str]]]
+# Where the history lies: what is measured is memory and size, not how long a disk takes for a thousand fsyncs.
+_MEMORY: Final = Path("/dev/shm")
+
+# Gets an empty folder and the seconds that are left.
+Check = Callable[[Path, float, Explored], Awaitable[list[str]]]
 
 
 def run(budget: float, explored: Explored) -> list[str]:
@@ -39,17 +45,23 @@ def run(budget: float, explored: Explored) -> list[str]:
 
 
 async def _run(budget: float, explored: Explored) -> list[str]:
-    checks: dict[str, Check] = {"image": _image, "history": _history, "watch": _watch}
+    # The history comes last, as it can end early, and still say something.
+    checks: dict[str, Check] = {"image": _image, "watch": _watch, "history": _history}
     violations: list[str] = []
-    begun = time.monotonic()
+    until = trio.current_time() + budget
     for done, (name, check) in enumerate(checks.items()):
-        if time.monotonic() - begun > budget:
+        begun = trio.current_time()
+        if begun > until:
             print(f"  the time is over: {done} of {len(checks)} checks were made", flush=True)
             break
-        with tempfile.TemporaryDirectory(prefix="limits.") as directory:
-            found = await check(Path(directory), explored)
+        found: list[str] = []
+        with tempfile.TemporaryDirectory(prefix="limits.") as directory, trio.move_on_at(until + _GRACE) as scope:
+            found = await check(Path(directory), until - begun, explored)
+        if scope.cancelled_caught:
+            print(f"  {name} was not through when the time was over: {done} of {len(checks)} checks were", flush=True)
+            break
         violations += [f"{each}; repeat it with `python -m tests.soak limits`" for each in found]
-        print(f"  {name}: {len(found)} violations, {time.monotonic() - begun:.0f} s", flush=True)
+        print(f"  {name}: {len(found)} violations, {trio.current_time() - begun:.0f} s", flush=True)
     return violations
 
 
@@ -63,7 +75,7 @@ def _judge(what: str, measured: Measured) -> list[str]:
     return violations
 
 
-async def _image(directory: Path, explored: Explored) -> list[str]:
+async def _image(directory: Path, _: float, explored: Explored) -> list[str]:
     """5 GB are downloaded, hashed and named, in the memory of a small one and on the disk once."""
     free = shutil.disk_usage(directory).free
     size = min(_IMAGE, free // 2 // MB * MB)
@@ -83,16 +95,22 @@ async def _image(directory: Path, explored: Explored) -> list[str]:
     return violations
 
 
-async def _history(directory: Path, explored: Explored) -> list[str]:
-    measured = await measure(cases.history, str(directory), _TRANSITIONS)
-    violations = _judge(f"a history of {_TRANSITIONS} transitions", measured)
-    if measured.result > LARGEST_HISTORY + 1000:
-        violations.append(f"a history of {_TRANSITIONS} transitions grew to {measured.result} bytes")
-    explored.count("limits", "transitions recorded", _TRANSITIONS)
+async def _history(directory: Path, seconds: float, explored: Explored) -> list[str]:
+    """A million transitions are recorded, or as many as there is time for."""
+    memory = os.access(_MEMORY, os.W_OK)
+    with tempfile.TemporaryDirectory(prefix="limits.", dir=_MEMORY if memory else directory) as place:
+        measured = await measure(cases.history, place, _TRANSITIONS, seconds)
+    largest, made = measured.result
+    if made < _TRANSITIONS:
+        print(f"  the time is over: {made:,} of {_TRANSITIONS:,} transitions were recorded", flush=True)
+    violations = _judge(f"a history of {made} transitions", measured)
+    if largest > LARGEST_HISTORY + 1000:
+        violations.append(f"a history of {made} transitions grew to {largest} bytes")
+    explored.count("limits", "transitions recorded", made)
     return violations
 
 
-async def _watch(_: Path, explored: Explored) -> list[str]:
+async def _watch(_: Path, __: float, explored: Explored) -> list[str]:
     async with serve(test_cluster.burst(_EVENTS)) as server:
         measured = await measure(cases.watched, server.url, _EVENTS)
     violations = _judge(f"{_EVENTS} watch events", measured)
