@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from torcxd.errors import EX_NOPERM, ConfigurationError, PermanentError
+from torcxd.errors import EX_NOPERM, ConfigurationError, PermanentError, from_os_error
 from torcxd.host.trusted import UntrustedError, read_trusted
 from torcxd.paths import Layout
 from torcxd.settings import BY_NAME, convert, unknown_setting
@@ -31,12 +31,22 @@ def load(layout: Layout, origins: dict[str, str] | None = None) -> dict[str, Any
     """
     values: dict[str, Any] = {}
     for directory in layout.configuration():
-        main = directory / "config.yaml"
         # A link that leads nowhere was meant to be a configuration.
-        there = [main] if main.is_symlink() or main.exists() else []
-        for path in there + sorted((directory / "config.d").glob("*.yaml")):
+        there = [each for each in _listed(directory) if each.name == "config.yaml"]
+        for path in there + [each for each in _listed(directory / "config.d") if each.suffix == ".yaml"]:
             values.update(_read(path, {} if origins is None else origins))
     return values
+
+
+def _listed(directory: Path) -> list[Path]:
+    """What is in *directory*, in order; nothing where there is no such directory."""
+    try:
+        return sorted(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        # Passed over, it would be as if nothing were set there.
+        raise from_os_error(error, "list", directory) from error
 
 
 def _read(path: Path, origins: dict[str, str]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 
 from torcxd.cli.dispatch import read_settings
 from torcxd.cli.parser import build, build_original_bootstrap
-from torcxd.config_files import LARGEST
-from torcxd.errors import ConfigurationError, Kind
+from torcxd.config_files import LARGEST, load
+from torcxd.errors import EX_NOPERM, ConfigurationError, Kind, PermanentError
+from torcxd.paths import Layout
 from torcxd.settings import DEFAULT_MANIFEST_URL, OPTIONS, Settings, combine, parse_bool, parse_seconds
 
 
@@ -153,6 +156,24 @@ def test_a_file_that_cannot_be_a_configuration_is_a_wrong_one(tmp_path: Path, ho
     with pytest.raises(ConfigurationError, match=message) as caught:
         read_settings(parse(tmp_path), {})
     assert (caught.value.exit_code, caught.value.kind) == (78, Kind.CONFIGURATION)
+
+
+@pytest.mark.parametrize("closed", ["etc/torcxd", "etc/torcxd/config.d"])
+def test_a_folder_that_a_user_may_not_look_into_is_told_and_not_passed_over(closed: str) -> None:
+    """An ordinary user who asks for the plan would get that of other settings."""
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o755)
+        (file := Path(root) / "etc/torcxd/config.d/a.yaml").parent.mkdir(parents=True)
+        file.write_text("parallel: 2\n")
+        (Path(root) / closed).chmod(0o700)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(PermanentError, match="Permission denied") as caught:
+                load(Layout(Path(root)))
+        finally:
+            os.seteuid(0)
+    assert caught.value.exit_code == EX_NOPERM
+    assert "run as root" in caught.value.hint
 
 
 @pytest.mark.parametrize(
