@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -72,16 +72,24 @@ async def ask_cluster(ctx: Context, random: Callable[[], float]) -> Cluster:
 @asynccontextmanager
 async def open_api(ctx: Context) -> AsyncIterator[KubeClient | None]:
     """A client for the API server while the block runs; None where the node has no credentials for one."""
-    if (loaded := await _access(ctx)) is None:
+    if (loaded := await access(ctx)) is None:
         log.info("There is no kubeconfig at %s: no API server is asked.", ctx.settings.kubeconfig)
         yield None
         return
-    async with open_client(loaded, Proxies.from_environment(ctx.environment), ctx.timeouts) as client:
+    async with client_of(ctx, loaded) as client:
         yield client
 
 
-async def _access(ctx: Context) -> LoadedAccess | None:
-    """The node's or the pod's access as its files say it now."""
+def client_of(ctx: Context, loaded: LoadedAccess) -> AbstractAsyncContextManager[KubeClient]:
+    """A client for the API server of *loaded* while the block runs."""
+    return open_client(loaded, Proxies.from_environment(ctx.environment), ctx.timeouts)
+
+
+async def access(ctx: Context) -> LoadedAccess | None:
+    """The node's or the pod's access as its files say it now, the same object for as long as they stay the same.
+
+    :raises TorcxdError: as :func:`load_kubeconfig`.
+    """
 
     kubeconfig = ctx.settings.kubeconfig
 

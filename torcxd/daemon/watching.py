@@ -9,6 +9,7 @@ import trio
 from torcxd.daemon.cluster import CONFIG_MAP, CONFIG_MAP_KEY, open_api
 from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
+from torcxd.daemon.followed import followed
 from torcxd.daemon.operator import OperatorDesk
 from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.errors import TorcxdError, TransientError
@@ -16,7 +17,7 @@ from torcxd.kube.client import KubeClient
 from torcxd.kube.mappings import parse_mappings
 from torcxd.kube.nodes import Node
 from torcxd.kube.reflector import SourceHealth, follow
-from torcxd.kube.watch import watched_config_map, watched_node
+from torcxd.kube.watch import NamedObject, watched_config_map, watched_node
 from torcxd.lifecycle.events import ClusterChanged, HookAsked, OsUpdateLost, OsUpdateSeen
 from torcxd.lifecycle.facts import OsUpdate
 from torcxd.lifecycle.mappings import Mappings
@@ -83,45 +84,60 @@ class Watch:
         """Report when the update operator asks for the pre-reboot check, and when it does so no more."""
         desk = OperatorDesk(self._ctx)
         last: tuple[bool, bool] | None = None
-        async with open_api(self._ctx) as client:
-            source = watched_node(self._needed(client), desk.node_name)
-            async with follow(source, self._listener("node"), random=self._random) as nodes:
-                async for node in nodes:
-                    self._saw_node(node)
-                    seen = desk.read(node)
-                    if seen != last:
-                        last = seen
-                        asked, answered = seen
-                        await self._report(HookAsked(self._ctx.clock.now(), asked, answered))
+        listener = self._listener("node")
+
+        def of(client: KubeClient) -> NamedObject[Node]:
+            return watched_node(client, desk.node_name)
+
+        def listen(ok: bool, detail: str) -> None:
+            nonlocal last
+            if not ok:
+                # In a gap the question may have been answered, withdrawn and put again: it looks as before, and is new.
+                last = None
+            listener(ok, detail)
+
+        async with (
+            followed(self._ctx, f"the node {desk.node_name}", of) as source,
+            follow(source, listen, random=self._random) as nodes,
+        ):
+            async for node in nodes:
+                self._saw_node(node)
+                seen = desk.read(node)
+                if seen != last:
+                    last = seen
+                    asked, answered = seen
+                    await self._report(HookAsked(self._ctx.clock.now(), asked, answered))
 
     async def mappings(self) -> None:
         """Report when the cluster's runtime mappings change."""
-        async with open_api(self._ctx) as client:
-            source = watched_config_map(self._needed(client), self._ctx.settings.mappings_namespace, CONFIG_MAP)
-            async with follow(source, self._listener("mappings"), random=self._random) as states:
-                first = True
-                async for data in states:
-                    mappings = _mappings(data)
-                    # None at first is a cluster without the ConfigMap: the plan rests on the node's own mappings.
-                    if mappings is not None or not first:
-                        await self._report(ClusterChanged(self._ctx.clock.now(), None, mappings))
-                    first = False
+        namespace = self._ctx.settings.mappings_namespace
+
+        def of(client: KubeClient) -> NamedObject[Mapping[str, str]]:
+            return watched_config_map(client, namespace, CONFIG_MAP)
+
+        async with (
+            followed(self._ctx, f"the ConfigMap {namespace}/{CONFIG_MAP}", of) as source,
+            follow(source, self._listener("mappings"), random=self._random) as states,
+        ):
+            first = True
+            async for data in states:
+                mappings = _mappings(data)
+                # None at first is a cluster without the ConfigMap: the plan rests on the node's own mappings.
+                if mappings is not None or not first:
+                    await self._report(ClusterChanged(self._ctx.clock.now(), None, mappings))
+                first = False
 
     async def version(self) -> None:
         """Report when the API server's version changes."""
         async with open_api(self._ctx) as client:
-            needed = self._needed(client)
+            if client is None:
+                raise TransientError(f"there is no kubeconfig at {self._ctx.settings.kubeconfig}")
             while True:
-                version = await needed.version()
+                version = await client.version()
                 self._health.up("version")
                 await self._report(ClusterChanged(self._ctx.clock.now(), version))
                 # A fifth of jitter keeps a cluster's nodes from asking together.
                 await trio.sleep(self._ctx.settings.version_interval * (0.9 + 0.2 * self._random()))
-
-    def _needed(self, client: KubeClient | None) -> KubeClient:
-        if client is None:
-            raise TransientError(f"there is no kubeconfig at {self._ctx.settings.kubeconfig}")
-        return client
 
     def _listener(self, name: str) -> SourceHealth:
         def hear(ok: bool, detail: str) -> None:
