@@ -37,7 +37,8 @@ class Stamps:
         :param now: the time of day in nanoseconds.
         """
         files = {path: _look(path) for path in paths}
-        newest = max((each[3] for each in files.values() if each is not None), default=0)
+        # By the time of the change, which nobody can put back.
+        newest = max((each[4] for each in files.values() if each is not None), default=0)
         return cls(files, settled=now() - newest > _TICK)
 
     def __or__(self, other: Stamps) -> Stamps:

@@ -85,3 +85,13 @@ def test_a_file_of_this_very_moment_is_not_trusted(tmp_path: Path) -> None:
     young, settled = Stamps.of(file, now=lambda: written), Stamps.of(now=later)
     assert not (young | settled).hold()
     assert not (settled | young).hold()
+
+
+def test_what_was_written_a_moment_ago_with_an_old_time_may_be_written_again(tmp_path: Path) -> None:
+    """As cp -p and rsync do: the time of the last modification is of another day."""
+    file = tmp_path / "file"
+    file.write_text("1")
+    os.utime(file, ns=(SECOND, SECOND))
+    written = file.stat().st_ctime_ns
+    assert not Stamps.of(file, now=lambda: written + 1).settled
+    assert Stamps.of(file, now=lambda: written + SECOND).settled
