@@ -63,11 +63,16 @@ def set_up_logging(level: str, journal_socket: Path) -> None:
     lines.setFormatter(_JournalLines(PlainFormatter()) if in_journal else _TerminalLines(PlainFormatter()))
     root = logging.getLogger()
     root.handlers[:] = [JournalHandler(Journal(journal_socket), "torcxd", lines, replaces_lines=in_journal)]
-    root.setLevel(level.upper())
+    set_level(level)
     # gnupg logs each line that gpg prints at debug level, twice.
     logging.getLogger("gnupg").setLevel(logging.WARNING)
     # transitions logs each of its callbacks; our own lines say what happened.
     logging.getLogger("transitions").setLevel(logging.WARNING)
+
+
+def set_level(level: str) -> None:
+    """Log from *level* on: ``debug``, ``info``, ``warning`` or ``error``."""
+    logging.getLogger().setLevel(level.upper())
 
 
 def _speaks_to_journal() -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import trio
 
 from torcxd import messages
-from torcxd.cli.output import fail
+from torcxd.cli.output import fail, set_level
 from torcxd.cli.signals import until_signal
 from torcxd.daemon.context import Context
 from torcxd.daemon.lock import only_instance
@@ -96,6 +96,7 @@ class _Server:
                 ),
             )
             return
+        set_level(settings.verbose)
         log.info("The configuration was reloaded.", extra=messages.CONFIGURATION_RELOADED.extra())
         self._ctx = replace(self._ctx, settings=settings)
         self._work.cancel()
