@@ -22,5 +22,5 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[ForkServer]:
-    with fork_server(folder) as server:
+    with fork_server(folder, module="tests.power.forkserver") as server:
         yield server

@@ -69,7 +69,7 @@ async def bootstrap(
             await node.bootstrap()
             await box.reboot()
         disk, os_version = Disk(node.root, PARTS), box.node.os_version
-        restarts = Restarts(node, label)
+        restarts = Restarts(node, recorder, label)
         with tempfile.TemporaryDirectory(prefix="torcxd-trace-") as folder:
             recording = recorder.recording = Recording(Path(folder))
             with listening(box, recording):

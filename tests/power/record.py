@@ -88,11 +88,15 @@ class Recording:
 
 
 class RecordingServer(ForkServer):
-    """Starts programs as its parent does, and records them while there is a :attr:`recording`."""
+    """Starts programs as its parent does, and records them while there is a :attr:`recording`.
+
+    :ivar preparations: of each program, besides.
+    """
 
     def __init__(self, server: ForkServer) -> None:
         super().__init__(server._path)
         self.recording: Recording | None = None
+        self.preparations: Sequence[Preparation] = ()
 
     @asynccontextmanager
     async def start(
@@ -104,7 +108,7 @@ class RecordingServer(ForkServer):
         adversary: Adversary | None = None,
         preparations: Sequence[Preparation] = (),
     ) -> AsyncIterator[Process]:
-        every = [*preparations]
+        every = [*self.preparations, *preparations]
         if self.recording is not None:
             environment = {**environment, _OUTPUT: str(self.recording.folder / "trace")}
             every.append(Preparation("tests.power.record:attach"))

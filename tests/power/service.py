@@ -93,7 +93,7 @@ async def update(
     async with open_service(parent / node_folder(label), recorder, PLOT, seconds=_TOO_LONG) as node:
         node.set_mappings(MAPPINGS.format(f'["{docker}"]'))
         disk = Disk(node.root, PARTS)
-        restarts = Restarts(node, label, docker)
+        restarts = Restarts(node, recorder, label, docker)
         with tempfile.TemporaryDirectory(prefix="torcxd-trace-") as folder:
             recording = recorder.recording = Recording(Path(folder))
             with listening(node.box, recording), _listening_to_answers(node, recording):
