@@ -6,9 +6,10 @@ bucket and the API server run in the test itself, on the loopback address that t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -42,12 +43,16 @@ _IMPATIENT: Final = "[Service]\nRestartSec=100ms\n"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The servers that a node talks to."""
+    """The servers that a node talks to.
+
+    :ivar judge: names what breaks an invariant on the disk of the machine, which is off; called at the end in any case.
+    """
 
     bucket: Bucket
     bucket_server: Server
     api: ApiServer
     api_server: Server
+    judge: Callable[[], list[str]]
 
 
 @asynccontextmanager
@@ -92,12 +97,13 @@ async def tectonic_site(
             machine.write("/etc/torcxd/environment", "".join(f"{name}={value}\n" for name, value in settings.items()))
             url = api_serving.url if api_server else _NOBODY
             machine.write("/etc/kubernetes/kubeconfig", api.kubeconfig(url), mode=0o600)
-            yield Site(bucket, server, api, api_serving)
-            _judge(machine, bucket, key.fingerprint, docker)
+            judge = partial(_judge, machine, bucket, key.fingerprint, docker)
+            yield Site(bucket, server, api, api_serving, judge)
+            violations = judge()
+            assert not violations, "\n".join(violations)
 
 
-def _judge(machine: Machine, bucket: Bucket, fingerprint: str, docker: str) -> None:
-    """The machine is off: nothing on its disk breaks an invariant."""
+def _judge(machine: Machine, bucket: Bucket, fingerprint: str, docker: str) -> list[str]:
     vendored = {OLD_OS: docker, NEW_OS: "17.12"}
     checker = Checker(
         machine.upper,
@@ -109,7 +115,7 @@ def _judge(machine: Machine, bucket: Bucket, fingerprint: str, docker: str) -> N
         serving=machine.path("/etc/systemd/system/torcxd.service").exists(),
         powered_off=True,
     )
-    assert checker.check() == []
+    return checker.check()
 
 
 def _install_os(machine: Machine, docker: str) -> None:

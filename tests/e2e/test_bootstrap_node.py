@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.e2e.damages import assert_each_is_found
 from tests.e2e.machine import Machine
 from tests.e2e.tectonic import BOOTSTRAP, KUBELET_ENV, NEW_OS, OLD_OS, OTHER_DOCKER, WANTED_DOCKER, tectonic_site
 from torcxd.sandbox.bucket_faults import Fault
@@ -85,10 +86,13 @@ async def test_where_everything_is_in_place_the_kubelet_starts_without_a_reboot(
 @pytest.mark.accepts("A3", "A20", "A21", "C6", "C20", "C21", "I6")
 async def test_a_docker_change_alone_reboots_and_cleans_its_data(new_machine: Callable[[], Machine]) -> None:
     machine = new_machine()
-    async with tectonic_site(machine, docker=OTHER_DOCKER, update=False), machine.running():
-        kubelet = await machine.event("kubelet")
-        assert kubelet.boot == 2
-        await machine.power_off()
+    async with tectonic_site(machine, docker=OTHER_DOCKER, update=False) as site:
+        async with machine.running():
+            kubelet = await machine.event("kubelet")
+            assert kubelet.boot == 2
+            await machine.power_off()
+        # What was left by a real run is judged like what is made up.
+        assert_each_is_found(machine, site)
     docker = {each.boot: each.fields["data"] for each in machine.events if each.name == "docker"}
     assert docker == {1: "kept", 2: "gone"}
     assert f"{OLD_OS}/docker:{WANTED_DOCKER}.torcx.tgz" in stored(machine)
