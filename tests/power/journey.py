@@ -15,7 +15,7 @@ from tests.power.cuts import PARTS, Cut, World, find_cuts, listening
 from tests.power.disk import Disk
 from tests.power.image import read_image
 from tests.power.record import Recording, RecordingServer
-from tests.power.restart import Restarts, end_of, node_folder
+from tests.power.restart import PATIENT, Restarts, end_of, node_folder
 from torcxd.sandbox.sandbox import Plot
 
 # A fail-safe only, for a recording and all of its restarts.
@@ -65,6 +65,7 @@ async def bootstrap(
     recorder.builds = (f"tests.power.broken:{build}",) if build else ()
     async with open_bench(parent, recorder, plot, folder=node_folder(label), seconds=_TOO_LONG) as node:
         box = node.box
+        box.flags.append(PATIENT)
         if after_reboot:
             await node.bootstrap()
             await box.reboot()

@@ -18,14 +18,14 @@ from tests.power.cuts import PARTS, PROMISED, Cut, World, find_cuts, listening
 from tests.power.disk import Disk
 from tests.power.image import read_image
 from tests.power.record import Recording, RecordingServer
-from tests.power.restart import Restarts, node_folder
+from tests.power.restart import PATIENT, Restarts, node_folder
 from torcxd.daemon.statefile import read_recorded
 from torcxd.sandbox.sandbox import OLD_OS
 from torcxd.sandbox.update_engine import Scenario
 
 # A fail-safe only, for a recording and all of its restarts; and for one node that never comes to rest.
 _TOO_LONG: Final = 7200.0
-_STUCK: Final = 30.0
+_STUCK: Final = 120.0
 _LOOK: Final = 0.005
 # Two boots bring everything; a third is one to spare.
 _MOST_BOOTS: Final = 3
@@ -91,6 +91,7 @@ async def update(
     recorder = RecordingServer(server)
     recorder.builds = (f"tests.power.broken:{build}",) if build else ()
     async with open_service(parent / node_folder(label), recorder, PLOT, seconds=_TOO_LONG) as node:
+        node.box.flags.append(PATIENT)
         node.set_mappings(MAPPINGS.format(f'["{docker}"]'))
         disk = Disk(node.root, PARTS)
         restarts = Restarts(node, recorder, label, docker)
