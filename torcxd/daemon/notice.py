@@ -32,6 +32,8 @@ class NoticeKeeper:
         self._desk = desk
         self._random = random
         self._reason = ""
+        # How often the node was patched, or was to be, for this reason.
+        self._tries = 0
         self._withheld = Withheld()
         self._node: Node | None = None
         self._changed = trio.Event()
@@ -41,6 +43,7 @@ class NoticeKeeper:
         reason = self._withheld.reason(step, event)
         if reason != self._reason:
             self._reason = reason
+            self._tries = 0
             # Cut off before the state's effects begin: the answer must not meet a reason that is still being written.
             self._work.cancel()
             self._changed.set()
@@ -62,8 +65,13 @@ class NoticeKeeper:
         return self._node is not None and bool(self._desk.notice_due(self._node, self._reason))
 
     async def _keep(self) -> None:
-        attempt = 0
         while self._due():
+            if self._tries:
+                # What does not stay is not put back at once: whoever takes it away may be as quick.
+                await trio.sleep(retry.delay(self._tries, self._random()))
+                if not self._due():
+                    return
+            self._tries += 1
             seen = self._node
             try:
                 kept = await self._desk.keep_notice(self._reason)
@@ -71,11 +79,9 @@ class NoticeKeeper:
                     # Otherwise the watch has told of something newer meanwhile.
                     self._node = kept
             except TorcxdError as error:
-                if not attempt and self._reason:
+                if self._tries == 1 and self._reason:
                     log.warning(
                         "The update operator has to wait (%s), and could not be told why: %s. It is tried again.",
                         self._reason,
                         error,
                     )
-                attempt += 1
-                await trio.sleep(retry.delay(attempt, self._random()))
