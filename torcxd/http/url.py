@@ -90,6 +90,8 @@ class Url:
             raise ValueError("its path, query or userinfo has characters that must be percent-encoded")
         host = parse_host(parts.hostname or "")
         port = parts.port  # raises ValueError when out of range
+        if port == 0:
+            raise ValueError("nobody can be reached at port 0")
         return cls(scheme, host, DEFAULT_PORTS[scheme] if port is None else port, target, userinfo)
 
     @property

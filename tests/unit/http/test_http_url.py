@@ -67,6 +67,8 @@ def test_addresses_in_every_spelling(host: str, address: str | None) -> None:
         "https://",
         "https://h:99999/",
         "https://h:x/",
+        # asks would connect to the default port instead.
+        "https://h:0/",
         "https://h/a b",
         "https://h/\r\nX: y",
         "https://h\t/",
