@@ -7,24 +7,12 @@ given as what it may leave behind without a word, and as what it reports in the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from tests.model.world import (
-    COMING,
-    FORGOTTEN,
-    KUBE,
-    NOTHING,
-    OLD,
-    PENDING,
-    PREFERRED,
-    World,
-    inspect,
-    manifests,
-    mappings,
-    target,
-)
+from tests.model.scopes import Scope
+from tests.model.world import KUBE, NOTHING, World, inspect, manifests, target, update
 from torcxd.errors import Kind
 from torcxd.lifecycle import events
 from torcxd.lifecycle.effects import (
@@ -41,49 +29,12 @@ from torcxd.lifecycle.effects import (
 )
 from torcxd.lifecycle.facts import OsUpdate, Plan, Running, Target
 from torcxd.lifecycle.plan import resolve
-from torcxd.lifecycle.policy import Policy
 from torcxd.lifecycle.preparedness import is_for
 from torcxd.lifecycle.snapshot import Snapshot
 
 # The time at which everything happens, and one at which every patience is over.
-NOW = 1000.0
-LATE = 1_000_000.0
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """How much is explored.
-
-    :param name: of the command.
-    :param most_boots: how many boots are tried that nobody asked for.
-    :param kubes: how many Kubernetes versions the cluster moves between.
-    :param damage: whether somebody removes images and edits the profile.
-    :param stage: whether torcx is set up at all.
-    :param vain: torcx fails in each of these boots.
-    :param most_states: where to stop.
-    """
-
-    name: str
-    policy: Policy
-    most_boots: int = 2
-    kubes: int = 2
-    damage: bool = False
-    stage: bool = True
-    vain: bool = False
-    most_states: int | None = None
-
-    @property
-    def bootstraps(self) -> bool:
-        return not self.policy.attends
-
-    @property
-    def serves(self) -> bool:
-        """Whether it is the daemon, which hears more."""
-        return self.policy.attends and not self.policy.ends_when_answered
-
-    @property
-    def versions(self) -> tuple[str, ...]:
-        return KUBE[: self.kubes]
+NOW: Final = 1000.0
+LATE: Final = 1_000_000.0
 
 
 class Outcome(NamedTuple):
@@ -114,8 +65,43 @@ def gathered(found: Target, sealed: str | None, *, intact: bool) -> events.Gathe
     return events.Gathered(NOW, found, Running(found.current_os, sealed, intact))
 
 
-def outcomes(effect: Effect, snapshot: Snapshot, world: World, scope: Scope) -> Iterator[Outcome]:
-    """Everything that can happen to *effect*, which runs while the core remembers *snapshot*."""
+@cache
+def seen(coming: OsUpdate) -> events.OsUpdateSeen:
+    return events.OsUpdateSeen(NOW, coming)
+
+
+class AtWork(NamedTuple):
+    """An effect that runs, with what it has come to meanwhile: all that its outcomes depend on besides the world.
+
+    :param answered: whether it knows the update operator to be answered.
+    """
+
+    effect: Effect
+    answered: bool = False
+
+
+def at_work(effect: Effect, snapshot: Snapshot) -> AtWork:
+    """*effect*, which runs while the core remembers *snapshot*: it goes on from what it has reported."""
+    plan, reboot = snapshot.plan, snapshot.reboot
+    match effect:
+        case Fetch() if not effect.plan.resolved and plan is not None and plan.resolved:
+            return AtWork(Fetch(plan))
+        case Reboot() if reboot is not None and reboot.accepted_at is not None:
+            return AtWork(replace(effect, accepted=True))
+        case Attend():
+            return AtWork(effect, snapshot.hook_answered)
+    return AtWork(effect)
+
+
+def outcomes(work: AtWork, world: World, scope: Scope) -> Iterator[Outcome]:
+    """Everything that can happen to an effect that runs."""
+    for outcome in _outcomes(work.effect, work.answered, world, scope):
+        # From then on it is known whose data lie in /var/lib/docker.
+        looked = hasattr(outcome.event, "running")
+        yield outcome._replace(world=outcome.world._replace(witnessed=True)) if looked else outcome
+
+
+def _outcomes(effect: Effect, answered: bool, world: World, scope: Scope) -> Iterator[Outcome]:
     match effect:
         case RetryAt():
             yield Outcome("the back-off is over", True, world, events.RetryDue(NOW))
@@ -125,17 +111,17 @@ def outcomes(effect: Effect, snapshot: Snapshot, world: World, scope: Scope) -> 
         case VerifyBoot(plan=plan):
             yield Outcome("the boot is verified", True, world, events.BootVerified(NOW, inspect(world, plan)))
         case Fetch():
-            yield from _fetch(effect, snapshot, world)
+            yield from _fetch(effect, world)
         case Place():
             yield from _place(effect, world)
         case Compare(plan=plan):
             yield Outcome("compared", True, world, events.Compared(NOW, inspect(world, plan)))
         case Reboot():
-            yield from _reboot(effect, snapshot, world)
+            yield from _reboot(effect, world)
         case Publish():
             yield from _publish(effect, world)
         case Attend():
-            yield from _attend(effect, snapshot, world)
+            yield from _attend(effect, answered, world)
         case _:
             raise AssertionError(effect)
     for kind in Kind:
@@ -145,38 +131,37 @@ def outcomes(effect: Effect, snapshot: Snapshot, world: World, scope: Scope) -> 
 
 
 def _gather(effect: Gather, world: World, scope: Scope) -> Iterator[Outcome]:
-    def report(update: OsUpdate, kube: str, after: World) -> Outcome:
-        found = target(after.os, update, kube, scope.stage)
+    def report(coming: OsUpdate, kube: str, after: World) -> Outcome:
+        found = target(after.os, coming, kube, scope.stage)
         same = effect.recorded is not None and effect.recorded.target.same_as(found)
         intact = inspect(after, effect.recorded if same else None).intact
         event = gathered(found, after.sealed, intact=intact)
         truth = kube == KUBE[after.kube]
-        return Outcome(f"gathered: {update.version}, {kube}", truth, after, event)
+        return Outcome(f"gathered: {coming.version}, {kube}", truth, after, event)
 
     yield Outcome("waits for a reason", False, world, events.Waiting(NOW, "the cluster"), ends=False)
-    for kube in scope.versions:
+    for kube in scope.kube_versions:
         if effect.os_update is not None:
             yield report(effect.os_update, kube, world)
             continue
         if world.engine == "forgot":
             # It is waited for until the time is over, unless the record knows.
             if effect.known_next_os is not None:
-                yield report(OsUpdate(effect.known_next_os, pending=True), kube, world)
+                yield report(update(effect.known_next_os, pending=True), kube, world)
             continue
-        if world.os == OLD:
-            yield report(PENDING, kube, world._replace(engine="installed"))
+        # It drives update_engine: what that works on is installed in the end, or there was nothing.
+        for version in scope.newer(world.os) if world.newer is None else (world.newer,):
+            installed = world._replace(engine="installed", newer=version)
+            yield report(update(version, pending=True), kube, installed)
         if world.engine in ("idle", "coming"):
-            yield report(OsUpdate(None, pending=True), kube, world._replace(engine="idle"))
+            yield report(update(None, pending=True), kube, world._replace(engine="idle", newer=None))
 
 
-def _fetch(effect: Fetch, snapshot: Snapshot, world: World) -> Iterator[Outcome]:
-    # The effect goes on with what it has resolved.
+def _fetch(effect: Fetch, world: World) -> Iterator[Outcome]:
     plan = effect.plan
     if not plan.resolved:
-        if snapshot.plan is None or not snapshot.plan.resolved:
-            yield Outcome("resolved", True, world, resolved(plan), ends=False)
-            return
-        plan = snapshot.plan
+        yield Outcome("resolved", True, world, resolved(plan), ends=False)
+        return
     missing = {
         (each.os_version, each.reference)
         for each in plan.images
@@ -187,6 +172,7 @@ def _fetch(effect: Fetch, snapshot: Snapshot, world: World) -> Iterator[Outcome]
     yield Outcome("fetched", True, after, events.Fetched(NOW))
 
 
+@cache
 def resolved(plan: Plan) -> events.Resolved:
     return events.Resolved(NOW, resolve(plan, manifests()))
 
@@ -213,8 +199,8 @@ def _place(effect: Place, world: World) -> Iterator[Outcome]:
     yield Outcome("placed", True, after, events.Placed(NOW))
 
 
-def _reboot(effect: Reboot, snapshot: Snapshot, world: World) -> Iterator[Outcome]:
-    if effect.accepted or (snapshot.reboot is not None and snapshot.reboot.accepted_at is not None):
+def _reboot(effect: Reboot, world: World) -> Iterator[Outcome]:
+    if effect.accepted:
         yield Outcome("waits for the reboot", False, world, events.Waiting(NOW, "the reboot"), ends=False)
         lost = world._replace(asked=frozenset(), expected=None)
         yield Outcome("the reboot is lost", False, lost, failed(Kind.TRANSIENT))
@@ -222,9 +208,9 @@ def _reboot(effect: Reboot, snapshot: Snapshot, world: World) -> Iterator[Outcom
     plan = effect.plan
     if not world.asked:
         # It is looked once more: what was compared may have become wrong since.
-        update = world.seen if world.seen.pending else NOTHING
-        if not is_for(plan, update):
-            yield Outcome("update_engine says otherwise", True, world, seen(update))
+        coming = world.seen if world.seen.pending else NOTHING
+        if not is_for(plan, coming):
+            yield Outcome("update_engine says otherwise", True, world, seen(coming))
             return
         if not inspect(world, plan).intact:
             yield Outcome("the set is damaged", True, world, events.Drifted(NOW, inspect(world, plan)))
@@ -249,7 +235,7 @@ def _publish(effect: Publish, world: World) -> Iterator[Outcome]:
     yield Outcome("published", True, after, events.Published(NOW))
 
 
-def _attend(effect: Attend, snapshot: Snapshot, world: World) -> Iterator[Outcome]:
+def _attend(effect: Attend, answered: bool, world: World) -> Iterator[Outcome]:
     plan = effect.plan
     if effect.clean_docker and plan.docker is not None:
         world = world._replace(cleanup=world.cleanup | {plan.docker})
@@ -260,49 +246,9 @@ def _attend(effect: Attend, snapshot: Snapshot, world: World) -> Iterator[Outcom
     if not running.intact:
         yield Outcome("drifted", True, world, events.Drifted(NOW, running))
         return
-    if effect.answer and world.hook and not snapshot.hook_answered:
+    if effect.answer and world.hook and not answered:
         after = world.expecting(plan)._replace(answered=True)
         yield Outcome("answered, unsaid", False, after, None)
         yield Outcome("answered", True, after, events.HookAnswered(NOW), ends=False)
         return
     yield Outcome("attended", True, world, events.Attended(NOW))
-
-
-def heard(world: World, scope: Scope) -> Iterator[tuple[str, bool, events.Event]]:
-    """What the sources can report: the truth, what was true, and what never was. With whether it is the truth."""
-    for update in (NOTHING, COMING, PENDING, FORGOTTEN):
-        yield f"update_engine: {update.version}, {update.pending}", update == world.seen, seen(update)
-    yield "update_engine is not heard", False, _LOST
-    for asked in (False, True):
-        for answered in (False, True):
-            truth = (asked, answered) == (world.hook, world.answered)
-            yield f"the operator: {asked}, {answered}", truth, hook_asked(asked, answered)
-    if scope.serves:
-        for kube in scope.versions:
-            yield f"the cluster: {kube}", kube == KUBE[world.kube], cluster_changed(kube)
-            # Mappings that go with the other version are edited ones.
-            yield f"the mappings: {PREFERRED[kube]}", False, mappings_changed(kube)
-        yield "no mappings", False, mappings_changed(None)
-
-
-_LOST = events.OsUpdateLost(NOW)
-
-
-@cache
-def seen(update: OsUpdate) -> events.OsUpdateSeen:
-    return events.OsUpdateSeen(NOW, update)
-
-
-@cache
-def hook_asked(asked: bool, answered: bool) -> events.HookAsked:
-    return events.HookAsked(NOW, asked, answered)
-
-
-@cache
-def cluster_changed(kube: str) -> events.ClusterChanged:
-    return events.ClusterChanged(NOW, kube)
-
-
-@cache
-def mappings_changed(kube: str | None) -> events.ClusterChanged:
-    return events.ClusterChanged(NOW, None, mappings(kube) if kube else None)

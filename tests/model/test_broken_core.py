@@ -10,9 +10,10 @@ from typing import Final
 import pytest
 
 from tests.explored import Explored
-from tests.model.explore import Explorer
-from tests.model.scopes import BOOTSTRAP, UNTOLD
-from tests.model.shell import Scope
+from tests.model.lives import Lives
+from tests.model.model import Model
+from tests.model.scopes import BOOTSTRAP, UNTOLD, Scope
+from tests.model.search import Search
 from torcxd.charts import load_chart
 from torcxd.daemon.process import DAEMON
 from torcxd.lifecycle import duties, guards, memory
@@ -24,7 +25,7 @@ Breaks = Callable[[pytest.MonkeyPatch, Chart], Chart]
 _BOOTSTRAP: Final = Scope("bootstrap", BOOTSTRAP, most_boots=2, kubes=1, damage=True, most_states=4000)
 _DAEMON: Final = replace(_BOOTSTRAP, name="daemon", policy=DAEMON)
 _UNTOLD: Final = replace(_BOOTSTRAP, name="hook without annotation", policy=UNTOLD)
-_STUCK: Final = replace(_BOOTSTRAP, most_boots=9, damage=False, vain=True)
+_STUCK: Final = replace(_BOOTSTRAP, most_boots=None, damage=False, vain=True)
 # A mistake that breadth does not come to in so many states is met within so many steps at random.
 _STEPS: Final = 600
 
@@ -109,11 +110,15 @@ MISTAKES: Final[dict[str, tuple[Breaks, Scope, str]]] = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_found(name: str, explored: Explored, monkeypatch: pytest.MonkeyPatch) -> None:
     breaks, scope, expected = MISTAKES[name]
-    explorer = Explorer(breaks(monkeypatch, load_chart()), scope, first=True)
-    explorer.run()
-    if not explorer.violations:
-        explorer.walk(Random(0), _STEPS, look=20)
-    assert explorer.violations
-    found = explorer.violations[0].removeprefix(f"{scope.name}: ")
+    model = Model(breaks(monkeypatch, load_chart()), scope)
+    search = Search(model, first=True)
+    search.run()
+    violations = search.violations
+    if not violations:
+        lives = Lives(model, first=True)
+        lives.run(Random(0), _STEPS, look=20)
+        violations = lives.violations
+    assert violations
+    found = violations[0].removeprefix(f"{scope.name}: ")
     assert found.startswith(expected), found
     explored.count("core, mistakes", "found")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from tests.model.world import KUBE, World, inspect
 from torcxd.lifecycle.effects import Attend, Effect, End, Place, Publish, Reboot
@@ -94,26 +95,56 @@ def end_violation(step: Step, event: Event) -> str:
     return ""
 
 
-def is_goal(snapshot: Snapshot, world: World, finished: bool, policy: Policy) -> bool:
-    """Whether this is where the process wants to get, or where only people can help and are told so."""
-    if snapshot.failure is not None and "did not bring" in snapshot.failure.message:
-        return True
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """Where the process wants to get, or where only people can help and are told so, as far as it is up to the world.
+
+    :param here: it is there, whatever the world.
+    :param published: it is there once kubelet.env is.
+    :param nameless: it is there while update_engine has forgotten what it has installed.
+    :param plan: it is there once the cluster is at this plan's version, and the node has its set.
+    :param given_up: the plan's set need not be there: its OS was rolled back too often.
+    :param asks_once: the cluster need not be at its version: it was asked once.
+    """
+
+    here: bool = False
+    published: bool = False
+    nameless: bool = False
+    plan: Plan | None = None
+    given_up: bool = False
+    asks_once: bool = False
+
+    def met(self, world: World) -> bool:
+        """Whether the process is there."""
+        if self.here or (self.published and world.published) or (self.nameless and world.engine == "forgot"):
+            return True
+        plan = self.plan
+        if plan is None or (plan.target.kube_version != KUBE[world.kube] and not self.asks_once):
+            return False
+        if self.given_up:
+            return True
+        prepared = inspect(world, plan).intact and plan.target.coming_os == world.coming
+        return prepared and (not world.hook or world.answered)
+
+
+def stuck(snapshot: Snapshot) -> bool:
+    """Whether boots do not help any more, and people are told so."""
+    return snapshot.failure is not None and "did not bring" in snapshot.failure.message
+
+
+def goal(snapshot: Snapshot, finished: bool, policy: Policy) -> Goal:
+    """What a process that remembers *snapshot* wants."""
+    if stuck(snapshot):
+        return Goal(here=True)
     if not policy.attends:
         # The process waits for the version of what is installed, and says so.
-        nameless = world.engine == "forgot" and snapshot.state == "gathering" and known_next_os(snapshot) is None
-        return world.published or nameless
+        return Goal(published=True, nameless=snapshot.state == "gathering" and known_next_os(snapshot) is None)
     if finished:
-        return True
-    if world.engine == "forgot" and unprepared(snapshot).endswith("does not say which version"):
-        return True
-    plan = snapshot.plan
-    if plan is None or snapshot.os_update is None:
-        return False
+        return Goal(here=True)
+    why = unprepared(snapshot)
+    nameless = why.endswith("does not say which version")
+    given_up = "rolled back too often" in why
+    if snapshot.plan is None or snapshot.os_update is None or (why and not given_up):
+        return Goal(nameless=nameless)
     # The hook is there for one answer: it asks the cluster once.
-    if plan.target.kube_version != KUBE[world.kube] and not policy.ends_when_answered:
-        return False
-    if "rolled back too often" in unprepared(snapshot):
-        return True
-    intact = inspect(world, plan).intact
-    prepared = intact and not unprepared(snapshot) and plan.target.coming_os == world.coming
-    return prepared and (not world.hook or world.answered)
+    return Goal(nameless=nameless, plan=snapshot.plan, given_up=given_up, asks_once=policy.ends_when_answered)

@@ -1,7 +1,7 @@
 """The world around the core, as small as it can be and still go wrong in every way: a node, its boots, its peers.
 
-Two OS versions, two Dockers, two Kubernetes versions. The old OS's manifest offers Docker 17.03, its own image carries
-1.12, and so it is with the new one; Kubernetes 1.8 wants 17.03, and 1.7 wants 1.12.
+Three OS versions, two Dockers, two Kubernetes versions. The old OS's manifest offers Docker 17.03, its own image carries
+1.12, and so it is with the newer ones; Kubernetes 1.8 wants 17.03, and 1.7 wants 1.12.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from typing import Final, NamedTuple
 
 from torcxd.lifecycle.catalog import Digest, Location, Package, PackageManifest, PackageVersion
 from torcxd.lifecycle.facts import OsUpdate, Plan, Running, Target
+from torcxd.lifecycle.guards import MOST_BOOTS
 from torcxd.lifecycle.mappings import Mappings
 
 OLD: Final = "1520.8.0"
 NEW: Final = "1576.4.0"
+NEWEST: Final = "1632.3.0"
+# They sort as text, too.
+VERSIONS: Final = (OLD, NEW, NEWEST)
 OWN: Final = "1.12"
 OTHER: Final = "17.03"
 KUBE: Final = ("v1.8.4", "v1.7.0")
 PREFERRED: Final = {"v1.8.4": (OTHER, OWN), "v1.7.0": (OWN,)}
-# How often a boot may fail to bring its target: the program gives up after three, so a fourth is seen.
-MOST_VAIN: Final = 4
+# How far boots in vain are counted: that another one is asked for after so many is what must not be.
+MOST_VAIN: Final = MOST_BOOTS
 
 NOTHING: Final = OsUpdate(None, pending=False)
-COMING: Final = OsUpdate(NEW, pending=False)
-PENDING: Final = OsUpdate(NEW, pending=True)
 FORGOTTEN: Final = OsUpdate(None, pending=True)
-SEEN: Final = {"idle": NOTHING, "coming": COMING, "installed": PENDING, "forgot": FORGOTTEN}
 
 Image = tuple[str, str]
 
@@ -36,6 +37,7 @@ class World(NamedTuple):
 
     :param os: what runs.
     :param engine: update_engine: ``idle``, ``coming``, ``installed``, or ``forgot``: installed, of unknown version.
+    :param newer: the OS version that it works on, or has installed; None where it is idle.
     :param kube: which of :data:`KUBE` the cluster is at.
     :param staged, stored: images by OS version and Docker; ``stored`` have their final names.
     :param pin: the Docker that the user's profile pins for the next boot.
@@ -48,13 +50,13 @@ class World(NamedTuple):
     :param hook: the update operator asks for its check.
     :param answered: the success annotation is on the node.
     :param expected: what the next boot was asked, or allowed, for: the OS version and the Docker.
-    :param tried: what a boot was expected to bring last.
+    :param tried: what boots did not bring, None when there was none in vain since the last that was not.
     :param vain: how many boots in a row did not bring that: the OS, and the Docker on it.
-    :param boots: how many there were, up to the most that are explored.
     """
 
     os: str = OLD
     engine: str = "idle"
+    newer: str | None = None
     kube: int = 0
     staged: frozenset[Image] = frozenset()
     stored: frozenset[Image] = frozenset()
@@ -70,12 +72,11 @@ class World(NamedTuple):
     expected: tuple[str, str | None] | None = None
     tried: tuple[str, str | None] | None = None
     vain: tuple[int, int] = (0, 0)
-    boots: int = 0
 
     @property
     def update(self) -> str | None:
         """The OS version that the next boot brings, if another one."""
-        return NEW if self.engine in ("installed", "forgot") else None
+        return self.newer if self.engine in ("installed", "forgot") else None
 
     @property
     def coming(self) -> str:
@@ -84,12 +85,16 @@ class World(NamedTuple):
     @property
     def seen(self) -> OsUpdate:
         """What update_engine says."""
-        return SEEN[self.engine]
+        if self.engine == "idle":
+            return NOTHING
+        return FORGOTTEN if self.engine == "forgot" else update(self.newer, pending=self.engine == "installed")
 
     def expecting(self, plan: Plan) -> World:
         """The next boot is asked, or allowed, for *plan*."""
         wanted = (plan.boot_os, plan.docker)
-        return self._replace(expected=wanted, tried=wanted, vain=self.vain if self.tried == wanted else (0, 0))
+        if self.tried == wanted:
+            return self._replace(expected=wanted)
+        return self._replace(expected=wanted, tried=None, vain=(0, 0))
 
     def has(self, os_version: str, docker: str) -> bool:
         """Whether a store has the image for that OS version."""
@@ -110,34 +115,39 @@ def inspect(world: World, plan: Plan | None) -> Running:
 
 
 @cache
+def update(version: str | None, pending: bool) -> OsUpdate:
+    return OsUpdate(version, pending)
+
+
+@cache
 def running(os_version: str, docker: str | None, intact: bool) -> Running:
     return Running(os_version, docker, intact)
 
 
 @cache
-def target(os_version: str, update: OsUpdate, kube: str, stage: bool = True) -> Target:
+def target(os_version: str, coming: OsUpdate, kube: str, stage: bool = True) -> Target:
     """What gathering finds."""
     return Target(
         "amd64-usr",
         os_version,
-        update.version,
+        coming.version,
         kube,
         "the API server",
         PREFERRED[kube],
         "a ConfigMap",
         stage=stage,
-        next_pending=update.pending or update.version is None,
+        next_pending=coming.pending or coming.version is None,
     )
 
 
 @cache
 def manifests() -> dict[str, PackageManifest]:
     """Each OS version's."""
-    return {each: _manifest(each) for each in (OLD, NEW)}
+    return {each: _manifest(each) for each in VERSIONS}
 
 
 def _manifest(os_version: str) -> PackageManifest:
-    digest = Digest("sha512", ("1" if os_version == OLD else "2") * 128)
+    digest = Digest("sha512", str(VERSIONS.index(os_version)) * 128)
     vendored = PackageVersion(OWN, digest, (Location(path=f"/usr/share/torcx/store/docker:{OWN}.torcx.tgz"),))
     fetched = PackageVersion(OTHER, digest, (Location(url="https://bucket.example/x"),))
     return PackageManifest({"docker": Package("docker", OTHER, (fetched, vendored))})
@@ -159,9 +169,11 @@ def boot(world: World, *, rolled_back: bool = False, unsealed: bool = False) -> 
     os_version = world.os if rolled_back else world.coming
     docker = None if unsealed else world.next_docker(os_version)
     cleans = docker in world.cleanup
+    vain = _count(world, os_version, docker)
     return world._replace(
         os=os_version,
         engine="idle",
+        newer=None,
         sealed=docker,
         # A Docker that runs makes data of its own.
         data=docker or (world.data if world.witnessed else None),
@@ -171,8 +183,8 @@ def boot(world: World, *, rolled_back: bool = False, unsealed: bool = False) -> 
         hook=False,
         answered=False,
         expected=None,
-        vain=_count(world, os_version, docker),
-        boots=world.boots + 1,
+        tried=None if vain == (0, 0) else world.expected or world.tried,
+        vain=vain,
     )
 
 
