@@ -8,7 +8,7 @@ from __future__ import annotations
 import array
 import math
 import re
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,7 +18,8 @@ from jeepney import HeaderFields, MessageFlag, MessageType, Parser, new_error, n
 from jeepney.fds import FileDescriptor
 from jeepney.wrappers import DBusAddress
 
-from tests.simulation.world.network import Network, Socket, listen
+from tests.simulation.world.network import Network, listen
+from tests.simulation.world.sockets import Socket
 
 _DBUS: Final = "org.freedesktop.DBus"
 _PATH: Final = "/org/freedesktop/DBus"
@@ -47,10 +48,12 @@ class Bus:
     :ivar faults: what becomes of the next signals of services, one each: ``lose``, ``repeat``, ``late`` or ``swap``.
     :ivar reply_faults: likewise of the next answers of services: ``lose`` or ``late``.
     :ivar late: how many seconds late is.
+    :ivar fired: counts those that happened to a message for somebody.
     """
 
     network: Network
     path: str
+    fired: Counter[str] = field(default_factory=Counter)
     faults: deque[str] = field(default_factory=deque)
     reply_faults: deque[str] = field(default_factory=deque)
     late: float = 3.0
@@ -138,7 +141,9 @@ class Bus:
                 if message.header.message_type is MessageType.method_call:
                     self._refuse(client, message, "ServiceUnknown", f"The name {destination} is not known")
             elif client.owned and message.header.message_type is not MessageType.method_call and self.reply_faults:
-                if self.reply_faults.popleft() == "late":
+                fault = self.reply_faults.popleft()
+                self.fired[f"bus: reply {fault}"] += 1
+                if fault == "late":
                     self._later(receiver, message)
             else:
                 self._deliver(receiver, message)
@@ -149,6 +154,10 @@ class Bus:
         fault = self.faults.popleft() if self.faults and client.owned else ""
         receivers = [each for each in self._clients.values() if any(_matches(rule, message) for rule in each.rules)]
         swapped, self._swapped = self._swapped, []
+        # One that is overtaken by nothing is late, not swapped.
+        self.fired["bus: signal swap"] += bool(swapped and receivers and fault != "lose")
+        if fault not in ("", "swap") and receivers:
+            self.fired[f"bus: signal {fault}"] += 1
         for each in receivers:
             match fault:
                 case "lose":

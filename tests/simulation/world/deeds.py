@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from tests.simulation.world.peers import CONFIG_MAP, KEYRING, NAMESPACE, mappings
+from tests.simulation.world.hands import note_what_is_known, remove, tamper, write
+from tests.simulation.world.peers import CONFIG_MAP, KEYRING, NAMESPACE, TOKEN_FILE, mappings
+from tests.simulation.world.pipe import USUAL_LATENCY
 from tests.simulation.world.story import Event
 from torcxd.dbus.update_engine import Operation
 from torcxd.sandbox.apiserver_faults import Fault as ApiFault
@@ -16,10 +18,13 @@ from torcxd.sandbox.apiserver_objects import ObjectKey
 from torcxd.sandbox.apiserver_watch import WatchFault
 from torcxd.sandbox.bucket_faults import Fault as BucketFault
 from torcxd.sandbox.service import StandIn
-from torcxd.sandbox.update_engine import Scenario, Step, failure, update
+from torcxd.sandbox.scenarios import Scenario, Step, failure, update
 
 if TYPE_CHECKING:
     from tests.simulation.world.world import World
+
+# Seconds that a server is away while it restarts.
+_RESTART: Final = 3.0
 
 
 class Deeds:
@@ -28,7 +33,7 @@ class Deeds:
     def __init__(self, world: World) -> None:
         self._world = world
         self._peers = world.peers
-        self._troubles = 0
+        self._fired = world.fired
 
     async def do(self, event: Event) -> None:
         """Let it happen; what lasts goes on by itself."""
@@ -78,13 +83,21 @@ class Deeds:
             self._world.node.pending = None
 
     async def do_restart(self, peer: str) -> None:
-        """A service of the node, or its bus, crashes and comes back."""
+        """A peer crashes and comes back."""
         if peer in ("bus", "update_engine"):
-            self._world.note_what_is_known()
-        if peer == "bus":
-            self._peers.bus.stop()
-        else:
-            self._peers.service(peer).leave()
+            note_what_is_known(self._world)
+        match peer:
+            case "bus":
+                self._peers.bus.stop()
+            case "bucket" | "api":
+                await self.do_down(peer, _RESTART)
+            case "operator":
+                self._peers.operator_scope.cancel()
+            case "docker":
+                self._world.machine.dockerd.restart()
+            case _:
+                self._peers.service(peer).leave()
+        self._fired[f"restart: {peer}"] += 1
 
     async def do_hang(self, peer: str, member: str, seconds: float) -> None:
         """A service does not answer one of its methods."""
@@ -131,7 +144,7 @@ class Deeds:
         """Everything takes longer."""
         link = self._peers.link(peer)
         link.latency = latency
-        self._later(seconds, lambda: setattr(link, "latency", 0.001))
+        self._later(seconds, lambda: setattr(link, "latency", USUAL_LATENCY))
 
     async def do_cut(self, peer: str) -> None:
         """All present connections break."""
@@ -179,18 +192,20 @@ class Deeds:
 
         def hear() -> None:
             self._world.keyring = b"".join(each.public for each in self._peers.keys)
-            self._world.write(KEYRING, self._world.keyring)
+            write(self._world, KEYRING, self._world.keyring)
 
+        self._fired["keyring: rotated"] += 1
         self._later(late, hear)
 
     async def do_keyring(self, state: str, seconds: float) -> None:
         """Somebody breaks the keyring."""
         contents = {"empty": b"", "damaged": b"KEY"}
+        self._fired[f"keyring: {state}"] += 1
         if state == "missing":
-            self._world.remove(KEYRING)
+            remove(self._world, KEYRING)
         else:
-            self._world.write(KEYRING, contents[state] + (b"\nnonsense\n" if state == "damaged" else b""))
-        self._later(seconds, lambda: self._world.write(KEYRING, self._world.keyring))
+            write(self._world, KEYRING, contents[state] + (b"\nnonsense\n" if state == "damaged" else b""))
+        self._later(seconds, lambda: write(self._world, KEYRING, self._world.keyring))
 
     # The cluster.
 
@@ -213,6 +228,7 @@ class Deeds:
 
     async def do_mappings(self, state: str, seconds: float) -> None:
         """The runtime mappings change for a while."""
+        self._fired[f"mappings: {state}"] += 1
         match state:
             case "absent":
                 key = ObjectKey("configmaps", NAMESPACE, CONFIG_MAP)
@@ -234,9 +250,23 @@ class Deeds:
 
         def renew() -> None:
             self._peers.renew_token()
-            self._world.disk.settle()
+            self._world.disk.settle(self._world.node.layout.at(TOKEN_FILE))
 
+        self._fired["token: rotated"] += 1
         self._later(late, renew)
+
+    # Docker.
+
+    async def do_docker(self, faults: list[str]) -> None:
+        """The next answers of Docker are wrong."""
+        self._world.machine.dockerd.faults.extend(faults)
+
+    async def do_no_docker(self, seconds: float) -> None:
+        """Docker does not start."""
+        dockerd = self._world.machine.dockerd
+        dockerd.absent = True
+        dockerd.restart()
+        self._later(seconds, lambda: setattr(dockerd, "absent", False))
 
     # People and the update operator.
 
@@ -251,13 +281,26 @@ class Deeds:
 
     async def do_hands(self, where: str) -> None:
         """Somebody clears up where nothing is theirs."""
-        await self._world.tamper(where)
+        tamper(self._world, where)
 
     # The process and the machine.
 
     async def do_crash(self, steps: int) -> None:
         """The program dies, so many of its steps from now."""
         self._world.programs.kill_after(steps)
+
+    async def do_crash_at_call(self, calls: int) -> None:
+        """The program dies right before it changes the disk, so many changes from now."""
+        self._at_call(calls, self._world.machine.crash_at_call)
+
+    async def do_power_at_call(self, calls: int) -> None:
+        """The power fails right before the program changes the disk, so many changes from now."""
+        self._at_call(calls, self._world.machine.fail_power)
+
+    def _at_call(self, calls: int, act: Callable[[], None]) -> None:
+        disk = self._world.disk
+        disk.after(calls, act)
+        self._world.menders.append(lambda: disk.after(0, None))
 
     async def do_stop(self) -> None:
         """Somebody restarts the service."""
@@ -266,13 +309,14 @@ class Deeds:
     async def do_reload(self, good: bool) -> None:
         """Somebody reloads the service, with settings that are right or wrong."""
         self._world.settings_good = good
+        self._fired[f"reload: {'good' if good else 'bad'}"] += 1
         process = self._world.programs.current
         if process is not None and process.command == "run":
             process.signal(signal.SIGHUP)
 
     async def do_reboot(self, how: str) -> None:
         """The machine goes down without anybody asking torcxd."""
-        await self._world.reboot(how)
+        await self._world.machine.reboot(how)
 
     async def do_full(self, seconds: float) -> None:
         """The disk is full."""
@@ -283,3 +327,4 @@ class Deeds:
     async def do_jump(self, seconds: float) -> None:
         """The time of day is corrected."""
         self._world.clock.offset += seconds
+        self._fired["clock: forward" if seconds > 0 else "clock: back"] += 1

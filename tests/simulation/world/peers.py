@@ -1,12 +1,17 @@
 """Everybody around a simulated node: its bus and services, the bucket, the cluster, the update operator.
 
-They are the stand-ins of the sandbox, over the simulated network. HTTP is plain here: TLS is OpenSSL's and adds nothing
-to the order of events, and what a man in the middle may do is tested elsewhere.
+They are the stand-ins of the sandbox, over the simulated network. HTTP is plain here, for three reasons. OpenSSL takes
+its random numbers from the kernel, so that no two runs of a story would send the same bytes, and a run that cannot be
+compared byte by byte is not known to be the same run. A byte that changes on the way would never get past the record's
+checksum, so that the parsers behind it, which plain HTTP reaches, would see no corrupt message. And a handshake takes
+longer than everything else that a request does here. What TLS adds, what a man in the middle can do to it among it, is
+tested with real connections in ``tests/integration`` and ``tests/hostile``.
 """
 
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,20 +22,24 @@ import trio
 import yaml
 
 from tests.simulation.world.bus import Bus
-from tests.simulation.world.network import Link, Network
+from tests.simulation.world.faults import Counted
+from tests.simulation.world.network import Network
+from tests.simulation.world.pipe import Link
 from tests.simulation.world.story import KUBE_VERSIONS, LAST_OS, OS_VERSIONS, Story
 from tests.simulation.world.trust import Key
 from torcxd.dbus.errors import DBusError
-from torcxd.dbus.service import Service
+from torcxd.dbus.service import ErrorReply, Service
 from torcxd.kube.operators import CONTAINER_LINUX, FLATCAR, HOOK_ANNOTATION
 from torcxd.sandbox.apiserver import ApiServer
 from torcxd.sandbox.bucket import Bucket
+from torcxd.sandbox.bucket_faults import Fault
 from torcxd.sandbox.http_server import Handler, RawBehaviour, Request, Response, serve
 from torcxd.sandbox.images import TorcxImage, docker_image
 from torcxd.sandbox.login1 import Login1
 from torcxd.sandbox.node import Node, VendorDocker
 from torcxd.sandbox.operator import UpdateOperator
 from torcxd.sandbox.records import Records
+from torcxd.sandbox.service import StandIn
 from torcxd.sandbox.systemd1 import Systemd1
 from torcxd.sandbox.tls import Authority
 from torcxd.sandbox.update_engine import Installed, UpdateEngine
@@ -90,10 +99,12 @@ class Peers:
     operator: UpdateOperator
     installed: Installed
     keys: tuple[Key, Key]
+    fired: Counter[str]
     session: trio.Nursery | None = None
     tokens: int = 0
     # OS versions whose manifest is not as it should be, and how.
     spoiled: dict[str, str] = field(default_factory=dict)
+    operator_scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     def link(self, peer: str) -> Link:
         addresses: dict[str, Any] = {"bucket": (_HOST, BUCKET_PORT), "api": (_HOST, API_PORT), "bus": BUS_PATH}
@@ -112,12 +123,21 @@ class Peers:
         async with trio.open_nursery() as nursery:
             await nursery.start(_serve, self._answer_bucket, BUCKET_PORT)
             await nursery.start(_serve, self.api._handle, API_PORT)
-            nursery.start_soon(self.operator.run)
+            nursery.start_soon(self._keep_operator)
             task_status.started()
+
+    async def _keep_operator(self) -> None:
+        """The update operator, started again a second after it crashed."""
+        while True:
+            with trio.CancelScope() as self.operator_scope:
+                await self.operator.run()
+            await trio.sleep(1)
 
     async def _answer_bucket(self, request: Request) -> Response | RawBehaviour:
         state = next((state for version, state in self.spoiled.items() if f"/{version}/" in request.path), "")
         signature = request.path.endswith(".asc")
+        if state:
+            self.fired[f"manifest: {state}"] += 1
         match state:
             case "missing":
                 return Response(404)
@@ -179,6 +199,30 @@ class Peers:
         self.api.put_config_map(NAMESPACE, CONFIG_MAP, {MAPPINGS_KEY: text})
 
 
+class CountedBucket(Bucket):
+    """A bucket that counts what goes wrong with its answers."""
+
+    fired: Counter[str]
+
+    async def _answer(self, request: Request, path: str, fault: Fault | None) -> Response:
+        if fault is not None:
+            self.fired[f"bucket: {fault}"] += 1
+        return await super()._answer(request, path, fault)
+
+
+class _Hangs(dict[str, ErrorReply | None]):
+    """What a service does not answer; counts the calls of it."""
+
+    def __init__(self, name: str, fired: Counter[str]) -> None:
+        super().__init__()
+        self._name = name
+        self._fired = fired
+
+    def __getitem__(self, member: str) -> ErrorReply | None:
+        self._fired[f"hang: {self._name}"] += 1
+        return super().__getitem__(member)
+
+
 class _Started(trio.TaskStatus[None]):
     """Tells others that a service is on the bus."""
 
@@ -213,6 +257,7 @@ async def _serve(handler: Handler, port: int, *, task_status: trio.TaskStatus[No
 def make_peers(
     root: Path,
     story: Story,
+    fired: Counter[str],
     *,
     now: Callable[[], float],
     reboot_asked: Callable[[], Awaitable[None]],
@@ -223,15 +268,19 @@ def make_peers(
     :param reboot_asked: called when login1 or systemd is asked for a reboot.
     :param operator_reboots: called when the operator's agent reboots the node.
     """
-    network = Network(root.name)
+    network = Network(root.name, fired)
+    network.peers = {(_HOST, BUCKET_PORT): "bucket", (_HOST, API_PORT): "api", BUS_PATH: "bus"}
     network.names = {"bucket.example": _HOST, "api.example": _HOST}
     vendor = VendorDocker(VENDOR_DOCKER, docker_image(VENDOR_DOCKER).data)
     node = Node(root, os_version=OS_VERSIONS[0], board=BOARD, vendor=dict.fromkeys((*OS_VERSIONS, LAST_OS), vendor))
     node.install(kube_version=KUBE_VERSIONS[0])
     keys = (Key("A" * 40), Key("B" * 40))
     node.write(KEYRING, keys[0].public)
-    bucket = Bucket(keys[0], authority=authority(), url=f"http://bucket.example:{BUCKET_PORT}")  # type: ignore[arg-type]
+    bucket = CountedBucket(keys[0], authority=authority(), url=f"http://bucket.example:{BUCKET_PORT}")  # type: ignore[arg-type]
+    bucket.fired = fired
     api = ApiServer(version=KUBE_VERSIONS[0], token="token-0")
+    api.faults = Counted("api", fired)
+    api.watches.faults = Counted("watch", fired)
     names = FLATCAR if story.operator == "fluo" else CONTAINER_LINUX
     api.put_node(NODE)
     records = Records(context=lambda: {"boot_id": node.layout.boot_id.read_text().strip()})
@@ -243,7 +292,7 @@ def make_peers(
     peers = Peers(
         network,
         node,
-        Bus(network, BUS_PATH),
+        Bus(network, BUS_PATH, fired),
         bucket,
         api,
         records,
@@ -259,7 +308,12 @@ def make_peers(
         ),
         installed,
         keys,
+        fired,
     )
+    for name in ("update_engine", "login1", "systemd1"):
+        service = peers.service(name)
+        assert isinstance(service, StandIn)
+        service._faults = _Hangs(name, fired)
     # Whoever made them put them into the bucket, too.
     peers.bucket.publish("evil", "0.0.1", *(docker_image(each, EVIL_SIZE) for each in WANTED.values()))
     for each in (*OS_VERSIONS, LAST_OS):

@@ -15,8 +15,10 @@ from typing import Any, Final, TypeVar
 
 import trio
 
-from tests.simulation.world.disk import Disk, Image
-from tests.simulation.world.network import OWNER, Network
+from tests.simulation.world.disk import Disk
+from tests.simulation.world.image import Image
+from tests.simulation.world.network import Network
+from tests.simulation.world.sockets import OWNER
 from torcxd.cli import bootstrap, hook, run
 from torcxd.cli.signals import SIGNALLED, until_signal
 from torcxd.daemon.context import Context
@@ -132,16 +134,26 @@ class Programs:
             process.over.set()
         return codes[0] if codes and process.image is None else KILLED
 
-    def kill(self) -> None:
-        """End it as power cuts and the kernel do: from now on nothing of it has an effect."""
+    def kill(self, image: Image | None = None) -> bool:
+        """End it as power cuts and the kernel do: from now on nothing of it has an effect.
+
+        :param image: what is on the disk then; None for what is there now.
+        :returns: whether there was anything to end.
+        """
         process = self.current
         if process is None or process.image is not None:
-            return
+            return False
         self.crashes += 1
-        process.image = self._disk.freeze()
+        process.image = image or self._disk.freeze()
         self._network.dead.add(process.owner)
         self._network.cut(lambda each: each.owner == process.owner, gently=True)
         process.scope.cancel()
+        return True
+
+    async def wait(self) -> None:
+        """Until nothing is left of a process."""
+        if self.current is not None:
+            await self.current.over.wait()
 
     @property
     def dying(self) -> bool:
@@ -152,8 +164,11 @@ class Programs:
         """Kill it so many of its own steps from now, if it comes to that."""
         self.pardon()
         if self.current is not None:
-            self._executioner = _Executioner(self.current, steps, self.kill)
+            self._executioner = _Executioner(self.current, steps, self._execute)
             trio.lowlevel.add_instrument(self._executioner)
+
+    def _execute(self) -> None:
+        self._disk.fired["crash: at a step"] += self.kill()
 
     def pardon(self) -> None:
         """Take :meth:`kill_after` back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import os
 import random
@@ -44,12 +45,14 @@ class Outcome:
     :param trace: what happened, a line each.
     :param counts: events, crashes, boots and the like.
     :param digest: of every byte that was sent, and when.
+    :param fired: the troubles that somebody ran into, by name.
     """
 
     violations: tuple[str, ...]
     trace: tuple[str, ...]
     counts: Counter[str] = field(default_factory=Counter)
     digest: str = ""
+    fired: Counter[str] = field(default_factory=Counter)
 
 
 def run(story: Story) -> Outcome:
@@ -73,11 +76,15 @@ def run(story: Story) -> Outcome:
         events=len(story.events),
         crashes=world.programs.crashes,
         starts=world.programs.starts,
-        boots=world.boots,
+        boots=world.machine.boots,
         seconds=round(world.length),
     )
     return Outcome(
-        tuple(each.replace(str(root), "") for each in violations), trace, counts, world.peers.network.digest.hexdigest()
+        tuple(each.replace(str(root), "") for each in violations),
+        trace,
+        counts,
+        world.peers.network.digest.hexdigest(),
+        world.fired,
     )
 
 
@@ -128,6 +135,7 @@ def _fixed(world: World) -> Iterator[None]:
         (signature, "_gpg", Gpg),
         (apiserver, "Authority", authority),
         (ssl, "create_default_context", lambda *_, **__: _TLS),
+        (tempfile, "_name_sequence", (f"temporary-{number}" for number in itertools.count())),
         (uuid, "uuid4", lambda: uuid.UUID(int=numbers.getrandbits(128), version=4)),
         (time, "time", now),
         (log, "propagate", False),

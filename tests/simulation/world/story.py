@@ -92,18 +92,24 @@ def _update(chance: random.Random) -> dict[str, Any]:
     }
 
 
-_BUCKET_FAULTS: Final = (
+BUCKET_FAULTS: Final = (
     *("not-found", "forbidden", "unavailable", "html", "hang", "truncated", "reset", "stalled"),
     *("shortened", "wrong-content", "larger", "other-data"),
 )
-_API_FAULTS: Final = (
+API_FAULTS: Final = (
     *("hang", "reset", "401", "403", "404", "409", "422", "429", "500", "503"),
     *("html", "html-502", "half-json", "cut-short", "wrong-shape", "endless"),
 )
-_WATCH_FAULTS: Final = (
+WATCH_FAULTS: Final = (
     *("410", "in-band 410", "in-band 500", "end", "stall", "half-close", "not-json", "endless-line"),
     *("cut-mid-line", "duplicate", "reorder"),
 )
+
+DOCKER_FAULTS: Final = ("foreign", "garbage", "hang", "endless", "500", "absent")
+# What people clear up where nothing is theirs.
+HANDS: Final = ("image", "staging", "state", "damaged state", "history")
+# Who crashes and comes back: update_engine twice as often.
+RESTARTED: Final = ("update_engine",) * 2 + ("login1", "systemd1", "bus", "bucket", "api", "operator", "docker")
 
 # What can happen, how often among a hundred or so, and its arguments.
 _KINDS: Final[dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]]] = {
@@ -111,7 +117,7 @@ _KINDS: Final[dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]]] 
     "update": (14, _update),
     "failed_update": (3, lambda r: {"version": r.choice(OS_VERSIONS[1:]), "seconds": 10.0}),
     "reset": (4, lambda r: {}),
-    "restart": (6, lambda r: {"peer": r.choice(("update_engine", "update_engine", "login1", "systemd1", "bus"))}),
+    "restart": (8, lambda r: {"peer": r.choice(RESTARTED)}),
     "hang": (
         3,
         lambda r: {
@@ -134,7 +140,7 @@ _KINDS: Final[dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]]] 
     "bucket_fault": (
         7,
         lambda r: {
-            "fault": r.choice(_BUCKET_FAULTS),
+            "fault": r.choice(BUCKET_FAULTS),
             "part": r.choice((".asc", ".json", ".tgz", "/")),
             "times": r.randint(1, 4),
         },
@@ -153,8 +159,8 @@ _KINDS: Final[dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]]] 
     "rotate_key": (1, lambda r: {"late": _seconds(r)}),
     "keyring": (2, lambda r: {"state": r.choice(("missing", "empty", "damaged")), "seconds": _seconds(r)}),
     # The cluster.
-    "api_fault": (6, lambda r: {"faults": r.choices(_API_FAULTS, k=r.randint(1, 4))}),
-    "watch_fault": (6, lambda r: {"faults": r.choices(_WATCH_FAULTS, k=r.randint(1, 4))}),
+    "api_fault": (6, lambda r: {"faults": r.choices(API_FAULTS, k=r.randint(1, 4))}),
+    "watch_fault": (6, lambda r: {"faults": r.choices(WATCH_FAULTS, k=r.randint(1, 4))}),
     "compact": (2, lambda r: {}),
     "upgrade": (3, lambda r: {"version": r.choice(KUBE_VERSIONS)}),
     "mappings": (
@@ -165,9 +171,13 @@ _KINDS: Final[dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]]] 
     # People and the update operator.
     "pause": (2, lambda r: {"seconds": _seconds(r)}),
     "ask": (3, lambda r: {}),
-    "hands": (5, lambda r: {"where": r.choice(("image", "staging", "state", "damaged state", "profile", "history"))}),
+    "hands": (5, lambda r: {"where": r.choice(HANDS)}),
+    "docker": (4, lambda r: {"faults": r.choices(DOCKER_FAULTS[:-1], k=r.randint(1, 3))}),
+    "no_docker": (1, lambda r: {"seconds": _seconds(r)}),
     # The process and the machine.
     "crash": (12, lambda r: {"steps": r.choice((1, 5, 40, 200)) + r.randrange(60)}),
+    "crash_at_call": (6, lambda r: {"calls": r.choice((1, 5, 40)) + r.randrange(20)}),
+    "power_at_call": (8, lambda r: {"calls": r.choice((1, 5, 40)) + r.randrange(20)}),
     "stop": (3, lambda r: {}),
     "reload": (3, lambda r: {"good": r.random() < 0.7}),
     "reboot": (6, lambda r: {"how": r.choice(("clean", "power", "power", "rollback"))}),
