@@ -18,7 +18,7 @@ import trio
 from torcxd.addons.hashing import Digests
 from torcxd.addons.partial import PART, VALIDATOR, PartialFile
 from torcxd.addons.private import private_directory
-from torcxd.errors import EX_DATAERR, PermanentError, from_os_error
+from torcxd.errors import from_os_error
 from torcxd.host import files
 from torcxd.host.trusted import untrusted
 from torcxd.lifecycle.catalog import Digest
@@ -51,17 +51,6 @@ class Staging:
         :raises TorcxdError: the file cannot be read, or the directory is not ours alone.
         """
         return await trio.to_thread.run_sync(self._holds, digest, abandon_on_cancel=True)
-
-    async def verified(self, digest: Digest) -> Path:
-        """The path of a file that :meth:`holds` has, for placing.
-
-        :raises PermanentError: it is not there, or it is wrong; with exit code 65 (EX_DATAERR).
-        """
-        if not await self.holds(digest):
-            raise PermanentError(
-                f"{self.path(digest)} is gone or damaged", hint="it has to be fetched again", exit_code=EX_DATAERR
-            )
-        return self.path(digest)
 
     def clean(self, keep: Collection[Digest]) -> None:
         """Remove all files but those of *keep*, their partial ones included. Blocks, briefly.

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import trio
 
 from torcxd.addons.fetch import Download, Fetcher
-from torcxd.addons.manifest import parse_manifest
+from torcxd.addons.manifest import parse_manifest, signature_url
 from torcxd.addons.profile import ensure_pinned
 from torcxd.addons.signature import BOARD, OS_VERSION, Verifier
 from torcxd.addons.staging import Staging
@@ -176,22 +176,23 @@ async def _manifest(
     url = render_url(ctx.settings.torcx_manifest_url, board, os_version)
     # For messages: it may carry a password or a signature of its own.
     where = redact(url)
+    beside = signature_url(url)
     bodies: dict[str, bytes] = {}
 
-    async def get(suffix: str, limit: int) -> None:
-        response = await http.get(url + suffix, max_bytes=limit)
+    async def get(each: str, limit: int) -> None:
+        response = await http.get(each, max_bytes=limit)
         raise_for_status(response)
-        bodies[suffix] = bytes(response.body)
+        bodies[each] = response.body
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(get, "", _LARGEST_MANIFEST)
+        nursery.start_soon(get, url, _LARGEST_MANIFEST)
         if verifier is not None:
-            nursery.start_soon(get, ".asc", _LARGEST_SIGNATURE)
+            nursery.start_soon(get, beside, _LARGEST_SIGNATURE)
     # Nothing is made of the manifest before its signature is good.
     if verifier is None:
         log.warning("The manifest %s is used unverified: --no-verify-signatures is set.", where)
     else:
         purpose = {BOARD: board, OS_VERSION: os_version}
-        signer = await verifier.verify(bodies[""], bodies[".asc"], where, purpose)
+        signer = await verifier.verify(bodies[url], bodies[beside], where, purpose)
         log.debug("The manifest %s is signed by %s.", where, signer)
-    return parse_manifest(bodies[""], where)
+    return parse_manifest(bodies[url], where)

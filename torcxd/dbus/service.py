@@ -27,7 +27,17 @@ from jeepney import (
 
 from torcxd.dbus import introspection
 from torcxd.dbus.connection import OPEN_TIMEOUT, Connection, connect
-from torcxd.dbus.errors import DISCONNECTED, FAILED, LIMITS_EXCEEDED, NAME_TAKEN, NO_REPLY, TIMEOUT, DBusError
+from torcxd.dbus.errors import (
+    DISCONNECTED,
+    FAILED,
+    INVALID_ARGS,
+    LIMITS_EXCEEDED,
+    NAME_TAKEN,
+    NO_REPLY,
+    TIMEOUT,
+    UNKNOWN_OBJECT,
+    DBusError,
+)
 from torcxd.dbus.parser import UnreadableError
 
 log = logging.getLogger(__name__)
@@ -115,10 +125,6 @@ class Service:
     def export(self, path: str, interface: Interface) -> None:
         """Offer *interface* at *path*."""
         self._objects.setdefault(path, {})[interface.name] = interface
-
-    def withdraw(self, path: str) -> None:
-        """Take the object at *path* away."""
-        self._objects.pop(path, None)
 
     # Life on the bus.
 
@@ -230,13 +236,13 @@ class Service:
         path, member = fields[HeaderFields.path], fields[HeaderFields.member]
         method = self._find(path, fields.get(HeaderFields.interface), member)
         if fields.get(HeaderFields.signature, "") != method.takes:
-            raise ErrorReply(_STANDARD + "InvalidArgs", f"{member} takes {method.takes!r}")
+            raise ErrorReply(INVALID_ARGS, f"{member} takes {method.takes!r}")
         return method.returns, await method.handler(*message.body)
 
     def _find(self, path: str, interface: str | None, member: str) -> Method:
         own = self._objects.get(path, {})
         if not own and not introspection.children(path, self._objects):
-            raise ErrorReply(_STANDARD + "UnknownObject", f"no object at {path}")
+            raise ErrorReply(UNKNOWN_OBJECT, f"no object at {path}")
         for each in (*own.values(), *self._standard(path)):
             if interface in (None, each.name) and member in each.methods:
                 return each.methods[member]

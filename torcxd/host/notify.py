@@ -61,10 +61,6 @@ class ServiceManager:
         """The service is alive; to be told at least every :func:`watchdog_interval` seconds."""
         self._send("WATCHDOG=1")
 
-    def extend_timeout(self, seconds: float) -> None:
-        """Starting, reloading or stopping goes on for up to this long from now."""
-        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
-
     def _send(self, *assignments: str) -> None:
         if self._address is None or not assignments:
             return

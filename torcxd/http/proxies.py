@@ -69,17 +69,6 @@ class Proxies:
             bypass_all="*" in entries,
         )
 
-    def for_url(self, url: str) -> str | None:
-        """The URL of the proxy for *url*, with its userinfo, or None for a direct connection.
-
-        :raises HttpError: *url* is not an http or https URL.
-        """
-        proxy = self.select(Url.parse(url))
-        if proxy is None:
-            return None
-        userinfo = f"{proxy.userinfo}@" if proxy.userinfo else ""
-        return f"{proxy.scheme}://{userinfo}{proxy.bracketed_host}:{proxy.port}"
-
     def select(self, url: Url) -> Url | None:
         """The proxy for *url*, or None for a direct connection."""
         proxy = self.https if url.scheme == "https" else self.http

@@ -55,16 +55,10 @@ class Watches:
         self.supports_bookmarks = True
         self.store = store
         self.ended = 0
-        self.marked = 0
 
     def end_all(self) -> None:
         """End the running watches in good order, as a server does that is about to stop."""
         self.ended += 1
-        self.store.wake()
-
-    def bookmark_all(self) -> None:
-        """Send a bookmark now to every watch that may have one."""
-        self.marked += 1
         self.store.wake()
 
     def answer(
@@ -104,7 +98,7 @@ class _Watch:
         self._store = watches.store
         self._selection = resource, namespace, name
         self._fault = fault
-        self._ended, self._marked = watches.ended, watches.marked
+        self._ended = watches.ended
         self._bookmarks = watches.supports_bookmarks and query.get("allowWatchBookmarks") == "true"
         now = trio.current_time()
         self._end = now + float(query.get("timeoutSeconds", "inf"))
@@ -167,8 +161,7 @@ class _Watch:
             if self._bookmarks:
                 self._pieces.append(_line("BOOKMARK", self._bookmark()))
             self._over = True
-        elif self._bookmarks and (now >= self._next_mark or self._marked != self._watches.marked):
-            self._marked = self._watches.marked
+        elif self._bookmarks and now >= self._next_mark:
             self._next_mark = now + self._watches.bookmark_seconds
             self._pieces.append(_line("BOOKMARK", self._bookmark()))
         else:

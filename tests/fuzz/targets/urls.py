@@ -33,8 +33,8 @@ def check(data: bytes) -> None:
     for name in ("HTTPS_PROXY", "NO_PROXY"):
         with refusing(ConfigurationError, secrets=_passwords(text) if name == "HTTPS_PROXY" else ()):
             proxies = Proxies.from_environment({"HTTPS_PROXY": "http://proxy:3128", name: text})
-            proxies.for_url("https://api.example:6443/version")
-            proxies.for_url("https://[fd00::1]/")
+            proxies.select(Url.parse("https://api.example:6443/version"))
+            proxies.select(Url.parse("https://[fd00::1]/"))
     try:
         template = parse_template(text)
     except ValueError:

@@ -28,7 +28,6 @@ def manager(listener: socket.socket) -> ServiceManager:
         (lambda m: m.stopping(), "STOPPING=1"),
         (lambda m: m.stopping("Bye."), "STOPPING=1\nSTATUS=Bye."),
         (lambda m: m.watchdog(), "WATCHDOG=1"),
-        (lambda m: m.extend_timeout(1.5), "EXTEND_TIMEOUT_USEC=1500000"),
     ],
 )
 def test_each_message_is_one_datagram(

@@ -14,6 +14,7 @@ import yaml
 
 from torcxd.errors import EX_CONFIG, EX_NOINPUT, ConfigurationError, TorcxdError
 from torcxd.http import Proxies
+from torcxd.http.url import Url
 from torcxd.kube.access import ClusterAccess
 from torcxd.kube.kubeconfig import LARGEST, load_kubeconfig
 from torcxd.sandbox.tls import Authority
@@ -100,10 +101,11 @@ def test_a_bundle_may_have_comments_in_any_language(
 
 def test_its_own_proxy_beats_the_environment(load: Callable[..., ClusterAccess], document: Document) -> None:
     environment = Proxies.from_environment({"HTTPS_PROXY": "http://env:1", "NO_PROXY": "api.example.com"})
-    assert load(document).proxies(environment).for_url("https://other/") == "http://env:1"
-    assert load(document).proxies(environment).for_url("https://api.example.com/") is None
+    other, api = Url.parse("https://other/"), Url.parse("https://api.example.com/")
+    assert load(document).proxies(environment).select(other) == Url.parse("http://env:1")
+    assert load(document).proxies(environment).select(api) is None
     access = load(put(document, "clusters.0.cluster.proxy-url", "http://me:s3cr3t@own:2"))
-    assert access.proxies(environment).for_url("https://api.example.com/") == "http://me:s3cr3t@own:2"
+    assert access.proxies(environment).select(api) == Url.parse("http://me:s3cr3t@own:2")
     assert "s3cr3t" not in repr(access)
 
 
