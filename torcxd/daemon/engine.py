@@ -39,6 +39,7 @@ class Engine:
 
     :param perform: carries out one effect and reports what came of it; raises ``TorcxdError``.
     :param random: gives numbers in [0, 1) for jitter.
+    :param decided: told of each snapshot before it is durable: for what must not wait while the disk is full.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Engine:
         clock: Clock,
         random: Callable[[], float],
         observer: Observer,
+        decided: Callable[[Snapshot], None] | None = None,
     ) -> None:
         self._lifecycle = lifecycle
         self._state = state
@@ -59,6 +61,7 @@ class Engine:
         self._clock = clock
         self._random = random
         self._observer = observer
+        self._decided = decided
         self._waits_for_disk = False
         self._scope = trio.CancelScope()
         self._idle = trio.Event()
@@ -79,6 +82,8 @@ class Engine:
         handled = trio.Event()
         async with trio.open_nursery() as nursery:
             while True:
+                if self._decided is not None:
+                    self._decided(step.snapshot)
                 # Durable first: a crash between the two repeats an effect, and effects are idempotent.
                 await self._save(step.snapshot)
                 self._tell(step, event)

@@ -25,6 +25,7 @@ from torcxd.lifecycle import retry
 from torcxd.lifecycle.events import Event
 from torcxd.lifecycle.machine import Step
 from torcxd.lifecycle.preparedness import inhibition
+from torcxd.lifecycle.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,18 @@ class InhibitionGuard:
         self._changed = trio.Event()
         self.held = ""
 
+    def decided(self, snapshot: Snapshot) -> None:
+        """Take them for *snapshot*, which need not be durable yet: a full disk is no reason to let a reboot through.
+
+        Nor is it one to let go of them: that waits for :meth:`stepped`.
+        """
+        if wanted := inhibition(snapshot):
+            self._want(wanted)
+
     def stepped(self, step: Step, event: Event) -> None:
-        wanted = inhibition(step.snapshot)
+        self._want(inhibition(step.snapshot))
+
+    def _want(self, wanted: str) -> None:
         if bool(wanted) != bool(self._wanted):
             self._wanted = wanted
             self._asked += bool(wanted)

@@ -99,6 +99,7 @@ async def attend_node(
         clock=ctx.clock,
         random=random,
         observer=Observers(*told),
+        decided=guard.decided if as_daemon else None,
     )
     watched = Watch(ctx, engine.report, health, random, saw_node=notice.saw)
     sources = watched.daemon_sources() if as_daemon else watched.hook_sources()

@@ -25,6 +25,7 @@ class Login1(StandIn):
         super().__init__(login1.NAME)
         self.preparing_for_shutdown = False
         self.inhibitors: list[tuple[str, str, str, str]] = []
+        self._taken = trio.Event()
         self._released = trio.Event()
         self._records = records
         self._on_reboot = on_reboot
@@ -49,6 +50,8 @@ class Login1(StandIn):
         inhibitor = (what, who, why, mode)
         self._records.add(self.name, "Inhibit", *inhibitor)
         self.inhibitors.append(inhibitor)
+        self._taken.set()
+        self._taken = trio.Event()
         reader, writer = os.pipe()
         self.start_soon(self._await_release, reader, inhibitor)
         return (os.fdopen(writer, "wb", buffering=0),)
@@ -61,6 +64,11 @@ class Login1(StandIn):
         self._records.add(self.name, "Release", *inhibitor)
         self._released.set()
         self._released = trio.Event()
+
+    async def until_held(self) -> None:
+        """Wait until somebody holds an inhibitor."""
+        while not self.inhibitors:
+            await self._taken.wait()
 
     async def until_released(self) -> None:
         """Wait until nobody holds an inhibitor."""

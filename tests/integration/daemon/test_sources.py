@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.integration.daemon.bench import IMAGE, MANIFEST, MAPPINGS, NODE, OpenService, Service
+from torcxd.daemon.statefile import StateFile
+from torcxd.errors import TransientError
 from torcxd.sandbox.apiserver_faults import Fault as ApiFault
 from torcxd.sandbox.apiserver_watch import WatchFault
 from torcxd.sandbox.bucket_faults import Fault
@@ -82,6 +84,25 @@ async def test_it_is_given_up_after_the_configured_time(service: OpenService) ->
         node.box.bucket.fail(MANIFEST, Fault.NOT_FOUND)
         await node.install()
         await daemon.says("Reboots are let through: after")
+
+
+@pytest.mark.accepts("N1")
+async def test_reboots_are_held_off_also_while_nothing_can_be_recorded(
+    service: OpenService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a full disk nothing is staged either."""
+
+    def full(*_: object) -> None:
+        raise TransientError("cannot write the state: No space left on device")
+
+    async with service() as node, node.in_process() as reached:
+        await reached("done")
+        with monkeypatch.context() as patch:
+            patch.setattr(StateFile, "save", full)
+            await node.install()
+            await node.box.login1.until_held()
+        await reached("reboot-pending")
+        await node.box.login1.until_released()
 
 
 # update_engine.
