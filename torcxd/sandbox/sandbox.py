@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import trio
 
@@ -31,43 +30,23 @@ from torcxd.sandbox.images import docker_image
 from torcxd.sandbox.keys import Keys, SigningKey
 from torcxd.sandbox.login1 import Login1
 from torcxd.sandbox.node import Node, VendorDocker
+from torcxd.sandbox.plot import BOARD, KUBE_VERSION, MAPPINGS, NEW_OS, OLD_OS, VENDOR_DOCKER, WANTED_DOCKER, Plot
 from torcxd.sandbox.records import Records
 from torcxd.sandbox.systemd1 import Systemd1
-from torcxd.sandbox.update_engine import Installed, Scenario, UpdateEngine, no_update, update
+from torcxd.sandbox.update_engine import Installed, UpdateEngine, no_update
 
-BOARD: Final = "amd64-usr"
-OLD_OS: Final = "1520.8.0"
-NEW_OS: Final = "1576.4.0"
-KUBE_VERSION: Final = "v1.8.4+coreos.0"
-VENDOR_DOCKER: Final = "1.12"
-WANTED_DOCKER: Final = "17.03"
-_NAMESPACE: Final = "tectonic-system"
-_CONFIG_MAP: Final = "tectonic-torcx-runtime-mappings"
-_MAPPINGS: Final = 'kind: VersionManifestV1\nversions:\n  k8s:\n    1.8:\n      docker: [ "17.03", "1.12" ]\n'
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """What happens in a sandbox.
-
-    :param next_os: the OS version that update_engine finds; None when there is no newer one.
-    :param update_seconds: how long the OS update takes.
-    :param image_bytes: the size of each Docker image in the bucket.
-    :param rate: the bucket's bytes a second over each connection, None for as fast as it goes.
-    :param api_server: whether the cluster has an API server that answers.
-    """
-
-    next_os: str | None = NEW_OS
-    update_seconds: float = 0.2
-    image_bytes: int = 200_000
-    rate: float | None = None
-    api_server: bool = True
-
-    def scenario(self) -> Scenario:
-        """What update_engine does when it is asked for an update."""
-        if self.next_os is None:
-            return no_update("", self.update_seconds)
-        return update(self.next_os, self.update_seconds)
+# Whoever opens a sandbox knows what is given in it.
+__all__ = [
+    "BOARD",
+    "KUBE_VERSION",
+    "NEW_OS",
+    "OLD_OS",
+    "VENDOR_DOCKER",
+    "WANTED_DOCKER",
+    "Plot",
+    "Sandbox",
+    "open_sandbox",
+]
 
 
 @dataclass(slots=True)
@@ -253,7 +232,7 @@ async def open_sandbox(root: Path, plot: Plot | None = None) -> AsyncIterator[Sa
             path = f"/usr/share/torcx/store/{vendor.file_name}"
             bucket.publish(BOARD, version, image, vendored={path: vendor})
         api = ApiServer(version=KUBE_VERSION)
-        api.put_config_map(_NAMESPACE, _CONFIG_MAP, {"runtime-mappings.yaml": _MAPPINGS})
+        api.put_config_map(*MAPPINGS)
         api_server = None
         if plot.api_server:
             api_server = await stack.enter_async_context(api.serve())

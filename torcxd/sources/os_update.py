@@ -16,7 +16,7 @@ from torcxd.dbus.errors import DBusError
 from torcxd.dbus.signals import OwnerChange
 from torcxd.dbus.update_engine import Operation, Status
 from torcxd.lifecycle.facts import OsUpdate
-from torcxd.sources.update_engine import Engine, EventSource
+from torcxd.sources.engine import Engine, EventSource
 
 # Seconds. A silent ResetStatus is noticed within a minute; an idle update_engine does not mind one call in it.
 POLL_INTERVAL: Final = 60.0

@@ -20,9 +20,8 @@ the name has no owner  the service restarts: ask again once it is back
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
@@ -30,6 +29,7 @@ from torcxd.dbus.errors import NO_REPLY, DBusError
 from torcxd.dbus.signals import OwnerChange
 from torcxd.dbus.update_engine import NAME, Operation, Status
 from torcxd.errors import TransientError
+from torcxd.sources.engine import Engine, EventSource
 
 # Seconds without a signal after which the state is asked for: soon enough that a lost signal costs little beside a
 # download of minutes, seldom enough not to show in update_engine's log.
@@ -51,24 +51,6 @@ _INSTALLING: Final = frozenset(
 _FINAL: Final = frozenset({Operation.IDLE, Operation.UPDATED_NEED_REBOOT})
 
 _JOURNAL: Final = "see `journalctl -u update-engine`; --upgrade-os=false goes on without an OS update"
-
-
-class EventSource(Protocol):
-    """Signals of update_engine and its starts and stops, as :meth:`torcxd.dbus.update_engine.UpdateEngine.events`."""
-
-    async def __anext__(self) -> Status | OwnerChange: ...
-
-    def discard(self) -> None: ...
-
-
-class Engine(Protocol):
-    """What is needed of :class:`torcxd.dbus.update_engine.UpdateEngine`."""
-
-    async def status(self) -> Status: ...
-
-    async def attempt_update(self) -> None: ...
-
-    def events(self) -> AbstractAsyncContextManager[EventSource]: ...
 
 
 @dataclass(frozen=True, slots=True)
