@@ -59,7 +59,8 @@ def remember(snapshot: Snapshot, event: Event) -> Snapshot:
     match event:
         case Booted(boot_id=boot_id):
             awaits = awaits_boot(snapshot, event)
-            return replace(_unheard(snapshot), boot_id=boot_id, verify_boot=awaits, heard_os=None)
+            fresh = replace(_unheard(snapshot), heard_os=None, heard_pending=False)
+            return replace(fresh, boot_id=boot_id, verify_boot=awaits)
         case Gathered(target=target):
             plan = _as_heard(snapshot, _planned(snapshot, target, event))
             return replace(snapshot, plan=plan, planned_in=snapshot.boot_id)
@@ -140,7 +141,7 @@ def _planned(snapshot: Snapshot, target: Target, event: Gathered) -> Plan:
 def _remember_os_update(snapshot: Snapshot, seen: OsUpdate) -> Snapshot:
     update = known_update(snapshot, seen)
     heard = snapshot.heard_os if update.unknown else update.version or ""
-    remembered = replace(snapshot, os_update=update, heard_os=heard)
+    remembered = replace(snapshot, os_update=update, heard_os=heard, heard_pending=update.pending)
     return replace(remembered, plan=_as_heard(remembered, snapshot.plan)) if snapshot.plan is not None else remembered
 
 

@@ -75,9 +75,13 @@ def inhibition(snapshot: Snapshot) -> str:
 
 
 def _last_known(snapshot: Snapshot) -> OsUpdate | None:
-    """What update_engine does. Not heard for now, what was pending in this boot when the plan was made still is."""
-    plan = snapshot.plan
-    if snapshot.os_update is not None or plan is None or snapshot.planned_in != snapshot.boot_id:
+    """What update_engine does. Not heard for now, what it said last in this boot still counts; else the plan does."""
+    if snapshot.os_update is not None:
         return snapshot.os_update
+    if snapshot.heard_os is not None or snapshot.heard_pending:
+        return OsUpdate(snapshot.heard_os or None, pending=snapshot.heard_pending)
+    plan = snapshot.plan
+    if plan is None or snapshot.planned_in != snapshot.boot_id:
+        return None
     target = plan.target
     return OsUpdate(target.next_os, pending=target.next_pending and target.next_os is not None)

@@ -56,6 +56,7 @@ class Snapshot:
     :param os_update: what update_engine does, as seen by this process; None until its source has reported.
     :param heard_os: the coming OS version that update_engine named last in this boot, empty when it said that none is
         coming; None until a source of this boot has reported.
+    :param heard_pending: whether it said last in this boot that an update is installed, of whatever version.
     :param hook_asked: the update operator asks for its pre-reboot check.
     :param hook_answered: the success annotation is on the node.
     :param hook_answered_at: when it was answered last.
@@ -82,6 +83,7 @@ class Snapshot:
     transitions: int = 0
     planned_in: str = ""
     heard_os: str | None = None
+    heard_pending: bool = False
 
     @property
     def target(self) -> Target | None:

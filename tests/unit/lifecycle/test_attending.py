@@ -280,6 +280,24 @@ def test_the_reboot_stays_inhibited_while_update_engine_is_not_heard(core: Lifec
     assert inhibition(core.step(quiet(core), OsUpdateLost(10)).snapshot) == ""
 
 
+@pytest.mark.accepts("N1")
+@pytest.mark.parametrize(("pending", "named"), [(PENDING, NEW), (FORGOTTEN, "(not known)")])
+def test_the_reboot_stays_inhibited_for_an_update_that_was_heard_and_is_not_gathered_yet(
+    core: Lifecycle, pending: OsUpdate, named: str
+) -> None:
+    """The plan is the one before, and knows nothing of it."""
+    reason = f"the addons for OS version {named} are not staged yet"
+    heard = core.step(quiet(core), OsUpdateSeen(10, pending)).snapshot
+    assert inhibition(heard) == reason
+    lost = core.step(heard, OsUpdateLost(11)).snapshot
+    assert inhibition(lost) == reason
+    assert inhibition(core.start(lost, Started(12, "boot-1")).snapshot) == reason
+    assert inhibition(core.start(lost, Started(12, "boot-2")).snapshot) == ""
+    assert inhibition(core.step(lost, OsUpdateSeen(12, NONE)).snapshot) == ""
+    withdrawn = run(core, heard, [OsUpdateSeen(11, NONE), OsUpdateLost(12)])
+    assert inhibition(withdrawn.snapshot) == ""
+
+
 @pytest.mark.accepts("N4", "I7")
 def test_a_version_that_is_rolled_back_again_and_again_is_not_answered_for(core: Lifecycle) -> None:
     pending_plan = replace(PLAN, target=replace(TARGET, next_pending=True))
