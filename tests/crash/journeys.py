@@ -185,7 +185,10 @@ async def _start_again_on_the_way_down(node: Bench, watch: Watch) -> None:
 
 @asynccontextmanager
 async def _kept_running(node: Service, watch: Watch) -> AsyncIterator[None]:
-    """The daemon for the length of the block, started again whenever it was killed; ended by SIGTERM."""
+    """The daemon for the length of the block, started again whenever it was killed; ended by SIGTERM.
+
+    One that is killed when the block is over already is followed by another, which looks after what was left.
+    """
     process: Process
 
     async def keep() -> None:
@@ -193,11 +196,15 @@ async def _kept_running(node: Service, watch: Watch) -> AsyncIterator[None]:
         while True:
             struck = len(watch.struck)
             async with node.start("run", f"--node-name={NODE}", "--api-retry-for=0.5s", *node.box.flags) as process:
-                pass
+                if ending:
+                    # The signal that ends the block went to its predecessor.
+                    await _at_work(process, watch, len(watch.moments))
+                    process.send(signal.SIGTERM)
             node.judge()
-            if ending:
+            if len(watch.struck) == struck:
+                assert ending, f"nobody killed it, but it ended with {process.code}:\n{process.stderr}"
+                assert process.code == 0, f"SIGTERM ended it with {process.code}:\n{process.stderr}"
                 return
-            _assert_killed(process, watch, struck)
 
     ending = False
     async with trio.open_nursery() as nursery:
@@ -205,6 +212,15 @@ async def _kept_running(node: Service, watch: Watch) -> AsyncIterator[None]:
         yield
         ending = True
         process.send(signal.SIGTERM)
+
+
+async def _at_work(process: Process, watch: Watch, begun: int) -> None:
+    """Wait until *process* asks the API server, or ends.
+
+    :param begun: how many moments there were when it began.
+    """
+    while process.code is None and not any(each.call.where == "the API server" for each in watch.moments[begun:]):
+        await trio.sleep(_LOOK)
 
 
 async def _until(node: Service, state: str) -> None:

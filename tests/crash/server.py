@@ -11,10 +11,14 @@ from typing import Final
 
 import trio
 
+from tests.crash import stacks
 from tests.crash.watch import Watch
 from tests.integration.bootstrap.program import Adversary, ForkServer, Preparation, Process, fork_server
 
 _ENTER: Final = "tests.crash.notify:enter"
+_ANSWER: Final = "tests.crash.stacks:install"
+# Seconds after which a program is asked what it waits for: a journey that is given up is to tell it.
+_LONG: Final = 100.0
 # What only looks is not watched: the tests ask it.
 _LOOKS: Final = frozenset({"status", "plan", "history"})
 
@@ -53,7 +57,7 @@ class WatchedServer(ForkServer):
                     entry=entry,
                     adversary=adversary,
                     preparations=[
-                        *([Preparation(_ENTER, (theirs.fileno(),))] if watch else []),
+                        *([Preparation(_ANSWER), Preparation(_ENTER, (theirs.fileno(),))] if watch else []),
                         *preparations,
                     ],
                 ) as process,
@@ -63,7 +67,15 @@ class WatchedServer(ForkServer):
                 if watch is not None:
                     listener = await _receive(ours, process)
                     nursery.start_soon(watch.follow, listener, process.pid)
+                    nursery.start_soon(_ask, process)
                 yield process
+
+
+async def _ask(process: Process) -> None:
+    with trio.move_on_after(_LONG):
+        await process.ended()
+        return
+    process.send(stacks.ASK)
 
 
 async def _receive(channel: socket.socket, process: Process) -> int:

@@ -1,7 +1,4 @@
-"""The program is killed at moments spread over its journeys; each node gets where the others get.
-
-The daemon's own, ``update``, takes longest, and is for the long set (docs/reliability.md).
-"""
+"""The program is killed at moments spread over its journeys; each node gets where the others get."""
 
 from __future__ import annotations
 
@@ -54,7 +51,7 @@ async def strike(server: WatchedServer, explorer: Explorer, *strikes: Strike) ->
 
 
 @pytest.mark.accepts("N2", "I1", "I2", "I3", "I6", "I7", "I8")
-@pytest.mark.parametrize(("journey", "points"), [("bootstrap", 12), ("docker-only", 4), ("hook", 10)])
+@pytest.mark.parametrize(("journey", "points"), [("bootstrap", 12), ("docker-only", 4), ("hook", 10), ("update", 6)])
 async def test_killed_anywhere_it_gets_there(
     watched: WatchedServer, explorer_of: ExplorerOf, journey: str, points: int
 ) -> None:
