@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 from torcxd.errors import EX_NOPERM, ConfigurationError, PermanentError, from_os_error
-from torcxd.host.trusted import UntrustedError, read_trusted
+from torcxd.host.trusted import UntrustedError, check_directory, read_trusted
 from torcxd.paths import Layout
 from torcxd.settings import BY_NAME, convert, unknown_setting
 
@@ -26,7 +26,7 @@ def load(layout: Layout, origins: dict[str, str] | None = None) -> dict[str, Any
 
     :param origins: gets the file and line of each.
     :raises ConfigurationError: naming file and line: not YAML, no mapping, an unknown key, a wrong value; or naming
-        the file, which cannot be read as one.
+        the file, which cannot be read as one; or naming the file or directory, which others can write.
     :raises TorcxdError: a file may not be read, or the disk fails.
     """
     values: dict[str, Any] = {}
@@ -41,12 +41,16 @@ def load(layout: Layout, origins: dict[str, str] | None = None) -> dict[str, Any
 def _listed(directory: Path) -> list[Path]:
     """What is in *directory*, in order; nothing where there is no such directory."""
     try:
-        return sorted(directory.iterdir())
+        found = sorted(directory.iterdir())
+        check_directory(directory)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         # Passed over, it would be as if nothing were set there.
         raise from_os_error(error, "list", directory) from error
+    except UntrustedError as error:
+        raise ConfigurationError(error.message, hint=error.hint) from error
+    return found
 
 
 def _read(path: Path, origins: dict[str, str]) -> dict[str, Any]:

@@ -311,6 +311,28 @@ async def test_a_keyring_that_others_can_write(scene: Scene, ring: Ring, way: Ca
     return await scene.stage()
 
 
+FOLDER_WAYS: Final = pytest.mark.parametrize("mode", [0o777, 0o755], ids=["open to all", "owned"])
+
+
+def _folder(path: Path, mode: int) -> None:
+    """The attacker can remove, rename and link what is in the folder *path*."""
+    path.chmod(mode)
+    if mode == 0o755:
+        give(path)
+
+
+@pytest.mark.accepts("A6")
+@FOLDER_WAYS
+@attack(removed(signature, "check_directory", nothing))
+async def test_a_keyring_in_a_folder_that_others_can_write(scene: Scene, ring: Ring, mode: int) -> str:
+    """They put back the one of before, which still has the key that was stolen."""
+    before = scene.node.write("/etc/torcxd/pubring.gpg.before", ring.good.public + ring.foreign.public)
+    _folder(before.parent, mode)
+    before.rename(before.with_name("pubring.gpg"))
+    scene.forge_manifest(document(version(OTHER_IMAGE, scene.offer(OTHER_IMAGE.data))), signer=ring.foreign)
+    return await scene.stage()
+
+
 @pytest.mark.accepts("A6")
 @attack(removed(private, "_empty", nothing))
 async def test_a_planted_form_of_the_keyring(scene: Scene, ring: Ring) -> str:
@@ -336,6 +358,22 @@ async def test_a_configuration_that_others_can_write(folder: Path, way: Callable
     way(path)
     try:
         return str(config_files.load(Layout(folder)) or "")
+    except ConfigurationError as error:
+        return "" if "cannot be trusted" in error.message else str(error)
+
+
+@FOLDER_WAYS
+@pytest.mark.parametrize("name", ["etc/torcxd", "etc/torcxd/config.d"])
+@attack(removed(config_files, "check_directory", nothing))
+async def test_a_configuration_in_a_folder_that_others_can_write(folder: Path, name: str, mode: int) -> str:
+    """They take it away, and the defaults are in force."""
+    path = folder / "etc/torcxd/config.d/00-site.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("torcx_manifest_url: https://mirror.example/{{.OSVersion}}\n")
+    _folder(folder / name, mode)
+    path.unlink()
+    try:
+        return "the defaults" if not config_files.load(Layout(folder)) else ""
     except ConfigurationError as error:
         return "" if "cannot be trusted" in error.message else str(error)
 

@@ -29,7 +29,7 @@ import trio
 from torcxd.addons.private import locked, private_directory
 from torcxd.errors import EX_DATAERR, ConfigurationError, PermanentError, TorcxdError, TransientError, from_os_error
 from torcxd.host import files
-from torcxd.host.trusted import read_trusted, untrusted
+from torcxd.host.trusted import check_directory, read_trusted, untrusted
 
 # The keyring of a release team is some kilobytes; a distribution's whole keyring is about a megabyte.
 _LARGEST_KEYRING: Final = 8 << 20
@@ -187,9 +187,14 @@ class Verifier:
             found = os.stat(self._keyring)
         except OSError as error:
             raise self._unusable(error.strerror or str(error)) from error
-        # At each use: the mode can change without the content.
+        # At each use: the modes can change without the content.
         if problem := untrusted(found):
             raise self._unusable(problem)
+        try:
+            # Who can write there can put back a keyring of before.
+            check_directory(self._keyring.parent)
+        except TorcxdError as error:
+            raise self._unusable(error.message) from error
         stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
         if self._imported is not None and self._imported.stamp == stamp and self._imported.directory.is_dir():
             return self._imported
