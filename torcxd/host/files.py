@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -79,24 +79,30 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     :raises TorcxdError: typed by the errno, naming the path; the temporary file is gone then.
     """
     make_directory(path.parent)
-    temporary: str | None = None
     try:
         _remove_abandoned(path)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-        os.rename(temporary, path)
-        temporary = None
+        with _removed_on_failure(temporary):
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fchmod(descriptor, mode)
+                os.fsync(descriptor)
+            os.rename(temporary, path)
         fsync_directory(path.parent)
     except OSError as error:
         raise from_os_error(error, "write", path) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(temporary: str | Path) -> Iterator[None]:
+    """Remove *temporary* where the block does not come to its end."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -149,7 +155,8 @@ def link(source: Path, target: Path) -> None:
     try:
         _remove_abandoned(target)
         os.link(source, temporary)
-        os.rename(temporary, target)
+        with _removed_on_failure(temporary):
+            os.rename(temporary, target)
         # rename(2) of two names of one file does nothing and succeeds: the temporary name would stay.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
@@ -208,9 +215,10 @@ def write_volatile(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            os.fchmod(descriptor, mode)
-        os.rename(temporary, path)
+        with _removed_on_failure(temporary):
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+                os.fchmod(descriptor, mode)
+            os.rename(temporary, path)
     except OSError as error:
         raise from_os_error(error, "write", path) from error

@@ -114,3 +114,19 @@ def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(files, "fsync_directory", fail)
     with pytest.raises(TorcxdError, match="Input/output error"):
         files.settle([tmp_path])
+
+
+def test_a_link_that_cannot_take_its_name_leaves_none(tmp_path: Path) -> None:
+    (source := tmp_path / "source").write_bytes(b"an image")
+    (target := tmp_path / "target").mkdir()
+    with pytest.raises(PermanentError, match="Is a directory"):
+        files.link(source, target)
+    assert {each.name for each in tmp_path.iterdir()} == {"source", "target"}
+    assert source.stat().st_nlink == 1
+
+
+def test_a_volatile_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (target := tmp_path / "target").mkdir()
+    with pytest.raises(PermanentError, match="Is a directory"):
+        files.write_volatile(target, b"new")
+    assert {each.name for each in tmp_path.iterdir()} == {"target"}
