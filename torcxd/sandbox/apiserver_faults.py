@@ -48,9 +48,9 @@ def faulty(fault: Fault, request: Request, answer: Response | RawBehaviour) -> R
         Fault.UNAUTHORIZED: status_answer(401, "Unauthorized", "Unauthorized"),
         Fault.FORBIDDEN: forbidden(request),
         Fault.NOT_FOUND: status_answer(404, "NotFound", "the server could not find the requested resource", {}),
-        # Written by a filter before the API machinery, hence no Status.
         Fault.CONFLICT: status_answer(409, "Conflict", "the object has been modified; please try again", {}),
         Fault.UNPROCESSABLE: status_answer(422, "Invalid", "the server rejected our request due to an error in it", {}),
+        # Written by a filter before the API machinery, hence no Status.
         Fault.TOO_MANY: Response(
             429, {"Content-Type": "text/plain", "Retry-After": "1"}, b"Too many requests, please try again later.\n"
         ),
