@@ -27,17 +27,14 @@ def canonical(snapshot: Snapshot, policy: Policy) -> Snapshot:
     # Once update_engine was heard in this boot, it is not asked any more in which boot the plan was made.
     planned_here = snapshot.planned_in == snapshot.boot_id and snapshot.heard_os is None
     says = policy.attends and snapshot.state == "gathering"
-    return Snapshot(
-        state=snapshot.state,
+    return replace(
+        snapshot,
         # Times and counters are for people: nothing is compared with them but the patience of a failing bootstrap,
         # which ends by an event of its own here.
         since=NOW,
         published_at=None,
         hook_answered_at=None,
         transitions=0,
-        boot_id=snapshot.boot_id,
-        plan=snapshot.plan,
-        verify_boot=snapshot.verify_boot,
         failure=_failure(snapshot, policy),
         next_try=None if snapshot.next_try is None else NOW,
         # Words are for people, too: there they only must not be missing.
@@ -46,13 +43,11 @@ def canonical(snapshot: Snapshot, policy: Policy) -> Snapshot:
         reboot=_reboot(snapshot),
         # Boots in vain are compared with the most that there may be.
         boots={key: min(count, MOST_BOOTS) for key, count in sorted(snapshot.boots.items())},
-        docker_seen=snapshot.docker_seen,
-        os_update=snapshot.os_update,
-        hook_asked=snapshot.hook_asked,
         # Whether it is answered counts where it is asked, and each word of the operator's tells both.
         hook_answered=snapshot.hook_asked and snapshot.hook_answered,
         planned_in=snapshot.boot_id if planned_here else "",
-        heard_os=snapshot.heard_os,
+        # Only the inhibitor asks for it, which follows the core, and tells it nothing.
+        heard_pending=False,
     )
 
 

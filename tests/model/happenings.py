@@ -79,7 +79,7 @@ def _engine(world: World, scope: Scope) -> Iterator[Happening]:
                 yield to("installed", version)
         case "coming":
             yield to("installed", world.newer, benign=scope.policy.attends)
-        case "installed":
+        case "installed" if scope.forgets:
             yield to("forgot", world.newer)
     if world.engine != "idle":
         # What is withdrawn is not what the next boot brings in vain.
@@ -105,7 +105,7 @@ def boots(world: World, scope: Scope, *, wanted: bool) -> Iterator[Boot]:
 def reports(scope: Scope) -> Iterator[Report]:
     """What the sources can report: the truth, what was true, and what never was."""
     coming = [update(version, pending) for version in scope.newer(VERSIONS[0]) for pending in (False, True)]
-    for each in (NOTHING, *coming, FORGOTTEN):
+    for each in (NOTHING, *coming, FORGOTTEN) if scope.forgets else (NOTHING, *coming):
         yield Report(f"update_engine: {each.version}, {each.pending}", seen(each), _says(each))
     yield Report("update_engine is not heard", events.OsUpdateLost(NOW), _never)
     for asked in (False, True):

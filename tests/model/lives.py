@@ -58,10 +58,10 @@ class Lives:
             self._come(following, state, label)
             state = following
 
-    def _following(self, state: State) -> Iterator[tuple[str, bool, State]]:
+    def _following(self, state: State, *, only_benign: bool = False) -> Iterator[tuple[str, bool, State]]:
         """What can happen: what it is, whether it is benign, and what follows."""
         worlds = frozenset((state.world,))
-        for move in self.model.moves(state.process, worlds):
+        for move in self.model.moves(state.process, worlds, benign=only_benign):
             self.transitions += 1
             benign = move.benign if isinstance(move.benign, bool) else state.world in move.benign
             for world in move.worlds:
@@ -78,9 +78,11 @@ class Lives:
             each = pending.popleft()
             if self.model.is_goal(each.process, frozenset((each.world,))):
                 return
-            for label, benign, following in self._following(each):
+            for label, benign, following in self._following(each, only_benign=True):
+                if not benign:
+                    continue
                 self._come(following, each, label)
-                if benign and following not in seen:
+                if following not in seen:
                     seen.add(following)
                     pending.append(following)
         snapshot = self.model.steps.snapshots[self.model.steps.processes[state.process].snapshot or 0]

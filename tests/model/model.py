@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tests.model.happenings import Report, boots, happenings, reports
 from tests.model.relations import Relation, Table, Worlds
 from tests.model.scopes import Scope
-from tests.model.shell import AtWork, Outcome, at_work, outcomes
+from tests.model.shell import AtWork, at_work, outcomes
 from tests.model.steps import FINISHED, Complain, Process, Steps
 from tests.model.verdicts import Goal, boot_violation, goal, stuck, world_violations
 from tests.model.world import World
@@ -121,7 +121,7 @@ class Model:
         """
         yield from self.around(number, worlds, benign=benign)
         yield from self.within(number, worlds, benign=benign)
-        for each in self.heard(number, worlds):
+        for each in self._hears(number, worlds, benign) if benign else self.heard(number, worlds):
             yield Move(each.label, each.where, False, each.process, None, worlds, len(worlds))
 
     def around(self, number: int, worlds: Set[int], *, benign: bool = False) -> Iterator[Move]:
@@ -151,7 +151,7 @@ class Model:
         """What the process is told: in each world the same, be it true or not."""
         heard = self._heard.get(number)
         if heard is None:
-            heard = self._heard[number] = tuple(self._hears(number, worlds))
+            heard = self._heard[number] = tuple(self._hears(number, worlds, False))
         return heard
 
     def is_goal(self, number: int, worlds: Set[int]) -> Set[int]:
@@ -168,11 +168,13 @@ class Model:
 
     # By what happens.
 
-    def _hears(self, number: int, worlds: Set[int]) -> Iterator[Heard]:
+    def _hears(self, number: int, worlds: Set[int], only_benign: bool) -> Iterator[Heard]:
         process = self.steps.processes[number]
         if process.work < 0:
             return
         for report, where in zip(self._reports, self.worlds.where, strict=True):
+            if only_benign and where.isdisjoint(worlds):
+                continue
             complain = self._complains(report.label, number, worlds, None)
             after = self.steps.step(process, report.event, report.label, complain)
             if after is not None:

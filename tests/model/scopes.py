@@ -48,6 +48,15 @@ class Scope:
     def kube_versions(self) -> tuple[str, ...]:
         return KUBE[: self.kubes]
 
+    @property
+    def forgets(self) -> bool:
+        """Whether update_engine may forget the version of what it has installed.
+
+        Then it is believed on the record's word, for want of a better one. Where one update superseded another unheard,
+        that word is wrong: the one thing about a third OS version that the core cannot know, and that is not explored.
+        """
+        return self.updates == 1
+
     def newer(self, os_version: str) -> tuple[str, ...]:
         """The OS versions that may follow *os_version*."""
         return tuple(each for each in VERSIONS[1 : 1 + self.updates] if each > os_version)

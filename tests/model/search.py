@@ -1,7 +1,8 @@
 """Explores the graph exhaustively, breadth first; and looks whether from each state reached the goal can be reached.
 
-Boots that are counted (:attr:`Scope.most_boots`) are put off until all is explored that comes with fewer of them. So how
-many there were is no part of a state: what is reached with fewer has nothing before it that it would not have with more.
+Boots that are counted (:attr:`Scope.most_boots`) are put off until all is explored that comes with fewer of them. So
+how many there were is no part of a state: what follows a state where more boots were used up follows it where fewer
+were, too, and what is benign takes none of them.
 """
 
 from __future__ import annotations
@@ -171,9 +172,11 @@ class Search:
     # The goal.
 
     def _check_ways_out(self) -> bool:
-        """Whether it was looked for the goal from every state: it is to be reached where nothing goes wrong any more.
+        """Look for the goal from every state: it is to be reached where nothing goes wrong any more.
 
-        Backwards from the goals. What is not yet known to lead there is kept, and nothing else: there is no room for both.
+        Backwards from the goals, keeping only what is not yet known to lead there: there is no room for both.
+
+        :returns: whether there was time for it.
         """
         lost, self._reached = self._reached, {}
         entries = self._entries(lost)

@@ -1,7 +1,7 @@
 """The world around the core, as small as it can be and still go wrong in every way: a node, its boots, its peers.
 
-Three OS versions, two Dockers, two Kubernetes versions. The old OS's manifest offers Docker 17.03, its own image carries
-1.12, and so it is with the newer ones; Kubernetes 1.8 wants 17.03, and 1.7 wants 1.12.
+Three OS versions, two Dockers, two Kubernetes versions. The old OS's manifest offers Docker 17.03, its own image
+carries 1.12, and so it is with the newer ones; Kubernetes 1.8 wants 17.03, and 1.7 wants 1.12.
 """
 
 from __future__ import annotations

@@ -2,68 +2,130 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, TypeVar
 
 from tests.explored import Explored
-from tests.model.explore import Explorer
-from tests.model.scopes import COMMANDS, WALKED
-from tests.model.shell import Scope
+from tests.model.lives import Lives
+from tests.model.model import Model
+from tests.model.scopes import COMMANDS, WALKED, Scope
+from tests.model.search import Search
 from torcxd.charts import load_chart
 
 NAME: Final = "model"
 HELP: Final = "every event in every state of the core, and a crash after each; long lives at random"
 SHARE: Final = 600.0
-# A state takes about a kilobyte: these take two gigabytes, and the memory is given back after each world.
-MOST_STATES: Final = 2_000_000
+# A state takes some fifty bytes, twice that while sets grow: these take three gigabytes in each of two processes, and
+# the memory is given back after each world.
+MOST_STATES: Final = 30_000_000
 # How many steps of a random life are taken between two looks at the clock.
 _STEPS: Final = 2_000
 # What of the time is for random lives.
-_AT_RANDOM: Final = 0.2
+_AT_RANDOM: Final = 0.1
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came of one world, or of one life.
+
+    :param complete: whether the world was gone through to the end.
+    """
+
+    scope: Scope
+    states: int
+    transitions: int
+    seconds: float
+    complete: bool
+    violations: tuple[str, ...]
 
 
 def scopes() -> list[Scope]:
-    """The smaller worlds first."""
-    sizes = [(0, 1, False), (0, 1, True), (1, 1, False), (0, 2, False), (1, 2, True), (2, 2, True)]
+    """The smaller worlds first.
+
+    Boots that nobody asked for, Kubernetes versions, newer OS versions, damage: to each of them there is a world, and
+    one to all of them together.
+    """
+    sizes = [
+        (0, 1, 1, False),
+        (2, 1, 1, False),
+        (0, 1, 2, False),
+        (1, 1, 1, True),
+        (0, 2, 1, False),
+        (2, 2, 2, True),
+    ]
     return [
-        Scope(name, policy, most_boots=boots, kubes=kubes, damage=damage, most_states=MOST_STATES)
-        for boots, kubes, damage in sizes
+        Scope(name, policy, boots, updates, kubes, damage=damage, most_states=MOST_STATES)
+        for boots, kubes, updates, damage in sizes
         for name, policy in COMMANDS.items()
     ]
 
 
 def run(budget: float, explored: Explored) -> list[str]:
-    """Explore for *budget* seconds; what is not gone through is printed."""
+    """Explore for *budget* seconds, on all processors; what is not gone through is printed."""
     began = time.monotonic()
-    until = began + budget * (1 - _AT_RANDOM)
-    violations: list[str] = []
+    until, end = began + budget * (1 - _AT_RANDOM), began + budget
     worlds = scopes()
+    violations: list[str] = []
     through = 0
-    for number, scope in enumerate(worlds):
-        # Each gets its part of what is left.
-        left = until - time.monotonic()
-        explorer = Explorer(load_chart(), scope)
-        explorer.run(time.monotonic() + left / (len(worlds) - number))
-        through += explorer.complete
-        size = f"{scope.most_boots} boots, {scope.kubes} Kubernetes versions{', damage' if scope.damage else ''}"
-        how = "all of it" if explorer.complete else "its beginning"
-        print(f"  {scope.name}, {size}: {explorer.states:,} states, {how}", flush=True)
-        _count(explorer, explored)
-        violations += explorer.violations
+    for found in _side_by_side(_search, ((each, until) for each in worlds)):
+        scope = found.scope
+        size = f"{scope.most_boots} boots, {scope.updates} OS updates, {scope.kubes} Kubernetes versions"
+        size += ", damage" if scope.damage else ""
+        how = "all of it" if found.complete else "its beginning"
+        pace = f"{found.states / found.seconds:,.0f} a second" if found.states else "not begun"
+        print(f"  {scope.name}, {size}: {found.states:,} states, {how}, {pace}", flush=True)
+        through += found.complete
+        _count(found, explored)
+        violations += found.violations
     print(f"  {through} of {len(worlds)} worlds were gone through to the end", flush=True)
-    seed = 0
-    while time.monotonic() < began + budget:
-        scope = WALKED[seed % len(WALKED)]
-        explorer = Explorer(load_chart(), scope)
-        explorer.walk(Random(seed), _STEPS)
-        _count(explorer, explored)
-        explored.count(f"core, {scope.name}", "random lives")
-        violations += [f"seed {seed}: {each}" for each in explorer.violations]
-        seed += 1
+    processors = os.cpu_count() or 1
+    for lives in _side_by_side(_live, ((seed, processors, end) for seed in range(processors))):
+        for found in lives:
+            _count(found, explored)
+            explored.count(f"core, {found.scope.name}", "random lives")
+            violations += found.violations
     return violations
 
 
-def _count(explorer: Explorer, explored: Explored) -> None:
-    explored.count(f"core, {explorer.scope.name}", "states", explorer.states)
-    explored.count(f"core, {explorer.scope.name}", "transitions", explorer.transitions)
+def _side_by_side(task: Callable[..., T], arguments: Iterable[tuple[object, ...]]) -> Iterator[T]:
+    """What *task* makes of each of *arguments*, as it comes; each in a process of its own, which frees its memory."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context, max_tasks_per_child=1) as pool:
+        for future in as_completed([pool.submit(task, *each) for each in arguments]):
+            yield future.result()
+
+
+def _search(scope: Scope, until: float) -> Found:
+    began = time.monotonic()
+    search = Search(Model(load_chart(), scope))
+    if began < until:
+        search.run(until)
+    spent = time.monotonic() - began
+    return Found(scope, search.states, search.transitions, spent, search.complete, tuple(search.violations))
+
+
+def _live(seed: int, step: int, until: float) -> list[Found]:
+    """Lives with the seeds *seed*, *seed* + *step* and so on."""
+    found = []
+    while time.monotonic() < until:
+        scope = WALKED[seed % len(WALKED)]
+        began = time.monotonic()
+        lives = Lives(Model(load_chart(), scope))
+        lives.run(Random(seed), _STEPS)
+        told = tuple(f"seed {seed}: {each}" for each in lives.violations)
+        found.append(Found(scope, lives.states, lives.transitions, time.monotonic() - began, False, told))
+        seed += step
+    return found
+
+
+def _count(found: Found, explored: Explored) -> None:
+    explored.count(f"core, {found.scope.name}", "states", found.states)
+    explored.count(f"core, {found.scope.name}", "transitions", found.transitions)
