@@ -65,9 +65,12 @@ class OperatorDesk:
         return name if "/" in name else names.prefix + name
 
     def read(self, node: Node | None) -> tuple[bool, bool]:
-        """Whether the operator asks for the check, and whether the answer is on the node."""
+        """Whether the operator asks for the check, and whether the answer is on the node.
+
+        Neither where it was not said by which annotation it is answered.
+        """
         names = self.names(node) if node is not None else None
-        if node is None or names is None:
+        if node is None or names is None or not self._ctx.settings.node_annotation:
             return False, False
         return names.asks(node), node.annotations.get(self.annotation(names)) == TRUE
 
