@@ -54,6 +54,8 @@ async def ask_cluster(ctx: Context, random: Callable[[], float]) -> Cluster:
     found: dict[str, tuple[str, str]] = {}
     mappings: list[tuple[Mappings, str]] = []
     async with open_api(ctx) as api, trio.open_nursery() as nursery:
+        if api is None:
+            log.info("There is no kubeconfig at %s: no API server is asked.", ctx.settings.kubeconfig)
 
         async def version() -> None:
             found["version"] = await _kube_version(ctx, api, random)
@@ -73,7 +75,6 @@ async def ask_cluster(ctx: Context, random: Callable[[], float]) -> Cluster:
 async def open_api(ctx: Context) -> AsyncIterator[KubeClient | None]:
     """A client for the API server while the block runs; None where the node has no credentials for one."""
     if (loaded := await access(ctx)) is None:
-        log.info("There is no kubeconfig at %s: no API server is asked.", ctx.settings.kubeconfig)
         yield None
         return
     async with client_of(ctx, loaded) as client:

@@ -48,3 +48,13 @@ async def test_a_kubeconfig_that_is_set_and_there_counts_in_a_pod_too(tmp_path: 
 async def test_without_either_no_api_server_is_asked(tmp_path: Path) -> None:
     async with open_api(context(tmp_path, kubeconfig="", in_a_pod=False)) as client:
         assert client is None
+
+
+async def test_that_there_is_no_kubeconfig_is_left_to_who_asks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Each source opens a client again and again, and tells by itself that it is lost.
+    caplog.set_level("INFO")
+    async with open_api(context(tmp_path, kubeconfig="/nowhere", in_a_pod=False)):
+        pass
+    assert caplog.messages == []
