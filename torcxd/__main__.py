@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """``torcxd``: run the command that *argv* names; returns the exit code."""
+    _settle_output()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["status"]:
         # The whole parser would cost several times what reading the state file does.
@@ -34,6 +37,14 @@ def hook_main(argv: Sequence[str] | None = None) -> int:
     from torcxd.cli.dispatch import run_original_hook
 
     return run_original_hook(list(sys.argv[1:] if argv is None else argv))
+
+
+def _settle_output() -> None:
+    """Print whatever standard output is: closed by whoever wants the exit code only, or of a narrow encoding."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it stays open to the end
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 if __name__ == "__main__":

@@ -35,5 +35,7 @@ def history(layout: Layout, *, lines: int, as_json: bool) -> int:
             detail = f" ({entry['detail']})" if entry.get("detail") else ""
             print(one_line(f"{moment(entry['at'])}  {entry['from']} → {entry['to']}: {entry['because']}{detail}"))
     if not entries and not as_json:
-        print("Nothing was run on this node yet.")
+        # A first bootstrap may gather for long: its record is there before its first transition.
+        ran = layout.state_file.exists()
+        print("No transition yet; `torcxd status` tells what goes on." if ran else "Nothing was run on this node yet.")
     return 0

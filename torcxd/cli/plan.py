@@ -79,10 +79,10 @@ def _explain(ctx: Context, found: Plan, missing: list[Image], running: Running) 
         )
     if running.lacks_docker(found):
         lines.append(f"  Pin docker:{found.docker} in the next torcx profile; clean /var/lib/docker on the way.")
+    # Nobody knows yet what update_engine will find.
+    open_end = ctx.settings.upgrade_os and not target.next_os
     if running.applies(found):
-        lines.append("  Need no reboot: OS and Docker are the wanted ones.")
+        lines.append(f"  Need no reboot{' but for an update' if open_end else ''}: OS and Docker are the wanted ones.")
     else:
-        # Nobody knows yet what update_engine will find.
-        open_end = " (or into what the update brings)" if ctx.settings.upgrade_os and not target.next_os else ""
-        lines.append(f"  Reboot into {found.outcome}{open_end}.")
+        lines.append(f"  Reboot into {found.outcome}{' (or into what the update brings)' if open_end else ''}.")
     return [*lines, f"  Publish {ctx.kubelet_env} with Kubernetes {target.kube_version}."]

@@ -95,7 +95,11 @@ def read(root: str) -> tuple[dict[str, Any], int]:
     except PermissionError:
         report["problem"] = f"{path} may not be read by this user; try as root"
         return report, _EX_NOPERM
-    except (OSError, document.DamagedDocument) as error:
+    except OSError as error:
+        # The next run cannot read it either, and says so.
+        report["problem"] = f"cannot read {path}: {error.strerror or error}"
+        return report, _EX_DATAERR
+    except document.DamagedDocument as error:
         report["problem"] = f"{path} is unusable: {error}; the next run keeps it aside and gathers afresh"
         return report, _EX_DATAERR
     for key in ("state", "since", "boot_id", "plan", "next_try", "reboot", "boots", "published_at", "waiting_until"):

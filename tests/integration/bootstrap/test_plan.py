@@ -86,7 +86,8 @@ async def test_a_plan_without_setup_says_so(bench: OpenBench) -> None:
     async with bench(QUIET) as node:
         said = await plan(node, "--torcx-skip-setup=true")
         assert "Stage no addons: --torcx-skip-setup." in said
-        assert "Need no reboot" in said
+        assert "Need no reboot but for an update: " in said
+        assert "Need no reboot: " in await plan(node, "--torcx-skip-setup=true", "--upgrade-os=false")
         assert node.bucket_paths() == []
 
 

@@ -13,7 +13,10 @@ import pytest
 
 from torcxd.cli import dispatch
 from torcxd.cli.parser import build_original_bootstrap
+from torcxd.daemon.statefile import StateFile
 from torcxd.errors import PermanentError
+from torcxd.lifecycle.snapshot import Snapshot
+from torcxd.paths import Layout
 from torcxd.settings import Settings
 
 # A node in a folder has a bus of its own; nobody listens here.
@@ -137,6 +140,33 @@ def test_the_history_passes_over_lines_of_another_kind(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("\n".join(lines), encoding="utf-8")
     assert run("history", f"--root={tmp_path}").stdout == "1970-01-01 00:00:00Z  a → b: it was time\n"
+
+
+def test_without_a_transition_the_history_says_whether_anything_was_run(tmp_path: Path) -> None:
+    assert run("history", f"--root={tmp_path}").stdout == "Nothing was run on this node yet.\n"
+    StateFile(Layout(tmp_path)).save(Snapshot("gathering", 1.0, "b"))
+    told = "No transition yet; `torcxd status` tells what goes on.\n"
+    assert run("history", f"--root={tmp_path}").stdout == told
+    assert run("history", f"--root={tmp_path}", "--json").stdout == ""
+
+
+@pytest.mark.parametrize("command", ["status", "history", "graph"])
+def test_who_closes_standard_output_gets_the_exit_code(tmp_path: Path, command: str) -> None:
+    root = [] if command == "graph" else [f"--root={tmp_path}"]
+    closed = ["bash", "-c", 'exec "$@" >&-', "-", sys.executable, "-m", "torcxd", command, *root]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["status", "history"])
+def test_what_an_encoding_lacks_is_a_question_mark(tmp_path: Path, command: str) -> None:
+    layout = Layout(tmp_path)
+    StateFile(layout).save(Snapshot("done", 1.0, "b", waiting_for="a → b"))
+    line = '{"at": 0, "from": "a", "to": "b", "event": "fetched", "because": "it was time"}\n'
+    layout.history_file.write_text(line, encoding="utf-8")
+    done = run(command, f"--root={tmp_path}", bus={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a ? b" in done.stdout
 
 
 def test_the_history_tells_of_failures(tmp_path: Path) -> None:

@@ -247,6 +247,13 @@ def test_a_damaged_file_is_told_and_left_where_it_is(tmp_path: Path) -> None:
     assert layout.state_file.read_text() == "{"
 
 
+def test_what_cannot_be_read_is_not_promised_to_go(tmp_path: Path) -> None:
+    Layout(tmp_path).state_file.mkdir(parents=True)
+    result = run(tmp_path)
+    assert result.returncode == 65
+    assert result.stdout.startswith(f"Problem:    cannot read {tmp_path}/var/lib/torcxd/state.json: Is a directory\n")
+
+
 def test_without_permission_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
