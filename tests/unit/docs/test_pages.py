@@ -67,6 +67,8 @@ def test_every_flag_that_is_named_is_one(page: Path) -> None:
         "--now",
         "--push",
         "--load",
+        "--rm",
+        "--entrypoint",
         # gpg's
         "--detach-sign",
         "--sig-notation",
