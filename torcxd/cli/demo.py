@@ -82,7 +82,8 @@ async def _show(directory: Path | None) -> int:
     with _folder(directory) as root:
         async with open_sandbox(root, plot) as box:
             _say(f"A Container Linux node in {root}")
-            print(f"It runs OS {OLD_OS}; update_engine will find {NEW_OS}. The cluster wants Docker 17.03.", flush=True)
+            print(f"It runs OS {OLD_OS}; update_engine will find {NEW_OS}. The cluster wants Docker 17.03.")
+            print("Each command below gets that folder as its --root, and a bus of its own.", flush=True)
             exit_code = await _tell_story(box)
         if exit_code == EX_OK:
             _say_goodbye(root, kept=directory is not None)
