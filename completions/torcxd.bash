@@ -245,4 +245,18 @@ _shtab_torcxd() {
   return 0
 }
 
-complete -o bashdefault -F _shtab_torcxd torcxd
+_torcxd() {
+  local -a words=("${COMP_WORDS[@]}") COMP_WORDS=()
+  local index last=$COMP_CWORD COMP_CWORD=0
+  for index in "${!words[@]}"; do
+    if [[ ${words[index]} != = ]]; then
+      COMP_WORDS+=("${words[index]}")
+    elif ((index == last)); then
+      COMP_WORDS+=("")
+    fi
+    ((index != last)) || COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+  done
+  _shtab_torcxd
+}
+
+complete -o bashdefault -F _torcxd torcxd

@@ -24,6 +24,23 @@ _WORDS: Final = {
     "SERVICE": ["login1", "systemd1"],
 }
 _PATHS: Final = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY}
+# readline takes '=' for a word of its own. Right behind it, that is the word to complete, and stands for an empty one.
+_WITHOUT_EQUALS_SIGNS: Final = """\
+_torcxd() {
+  local -a words=("${COMP_WORDS[@]}") COMP_WORDS=()
+  local index last=$COMP_CWORD COMP_CWORD=0
+  for index in "${!words[@]}"; do
+    if [[ ${words[index]} != = ]]; then
+      COMP_WORDS+=("${words[index]}")
+    elif ((index == last)); then
+      COMP_WORDS+=("")
+    fi
+    ((index != last)) || COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+  done
+  _shtab_torcxd
+}
+
+complete -o bashdefault -F _torcxd torcxd"""
 
 # What sections of a man page the parser does not know, in the order of man-pages(7).
 _EXIT_STATUS: Final = """\
@@ -117,9 +134,17 @@ def outputs() -> dict[Path, str]:
         TOP / "docs/man/torcxd.1": _page(parser, "keep a node's container runtime, kubelet and OS one consistent set"),
         TOP / "docs/man/tectonic-torcx-bootstrap.1": _page(bootstrap, "the same as 'torcxd bootstrap'"),
         TOP / "docs/man/tectonic-torcx-hook-pre.1": _page(hook, "the same as 'torcxd hook'"),
-        TOP / "completions/torcxd.bash": shtab.complete(_completable(build()), "bash"),
+        TOP / "completions/torcxd.bash": _bash(shtab.complete(_completable(build()), "bash")),
         TOP / "completions/_torcxd": shtab.complete(_completable(build()), "zsh"),
     }
+
+
+def _bash(completion: str) -> str:
+    """shtab's *completion*, which knows '--flag value', for '--flag=value' as well."""
+    registered = "complete -o bashdefault -F _shtab_torcxd torcxd"
+    if not completion.endswith(registered):
+        raise ValueError("shtab registers its function in another way now")
+    return completion.removesuffix(registered) + _WITHOUT_EQUALS_SIGNS
 
 
 def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

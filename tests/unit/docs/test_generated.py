@@ -53,6 +53,10 @@ def test_zsh_can_read_its_completion() -> None:
         ("torcxd plan --verbose d", "debug"),
         ("torcxd graph --format ", "mermaid dot"),
         ("torcxd status --keyr", ""),
+        # '=' is a word of its own, also where a value begins behind it.
+        ("torcxd graph --format =", "mermaid dot"),
+        ("torcxd plan --reboot-via = s", "systemd1"),
+        ("torcxd plan --parallel = 3 --upd", "--update-deadline"),
     ],
 )
 def test_bash_completes(words: str, offered: str) -> None:
@@ -61,7 +65,7 @@ def test_bash_completes(words: str, offered: str) -> None:
         source {PROJECT}/completions/torcxd.bash
         COMP_WORDS=({words.rpartition(" ")[0]} "{words.rpartition(" ")[2]}")
         COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
-        _shtab_torcxd
+        _torcxd
         echo "${{COMPREPLY[@]}}"
     """
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=60)
