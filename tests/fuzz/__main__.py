@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from tests.fuzz import engine
 
@@ -23,11 +24,15 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="add what covers more to the corpus (to be minimised)")
     parser.add_argument("--minimise", action="store_true", help="keep of the corpus what covers something")
     options = parser.parse_args(own)
+    for each in options.replay:
+        if not Path(each).is_file():
+            parser.error(f"--replay: there is no file {each}")
     failed = []
     for name in options.targets or engine.names():
         if options.replay:
             for each in options.replay:
                 engine.replay(name, each)
+                print(f"{name}: nothing breaks with {each}")
         elif options.minimise:
             engine.minimise(name)
         elif engine.fuzz([name], flags, keep=options.keep)[name].failed:
