@@ -33,6 +33,12 @@ class Item(NamedTuple):
 Image = Mapping[str, Item]
 
 
+def item_of(image: Image, name: str) -> Item:
+    """What *name* leads to in *image*, whichever of its names has it. Raises ``KeyError``."""
+    item = image[name]
+    return image[item.content.name] if isinstance(item.content, SameAs) else item
+
+
 def write_image(root: Path, image: Image, parts: Sequence[str]) -> None:
     """Put *image* in place of the *parts* of the node in *root*."""
     for part in parts:

@@ -167,6 +167,8 @@ class Store:
             verified.chmod(0o644)
         except OSError as error:
             raise from_os_error(error, f"link to {target}", verified) from error
+        # Always: whoever had changed the mode before may have been killed before it was durable.
+        files.fsync_file(verified)
         if not _same_file(verified, target):
             try:
                 files.link(verified, target)
