@@ -15,6 +15,7 @@ from torcxd.daemon import cluster
 from torcxd.daemon.cluster import open_api
 from torcxd.daemon.context import Context
 from torcxd.errors import TransientError
+from torcxd.host import stamps
 from torcxd.http import HttpError, Reason
 from torcxd.kube import access
 from torcxd.kube.kubeconfig import load_kubeconfig
@@ -44,7 +45,7 @@ class Node:
         return self.root / name.lstrip("/")
 
     def write(self, name: str, content: str | bytes) -> None:
-        """Replace a file, at a moment of its own that is long ago: so the test needs no clock."""
+        """Replace a file, at a moment of its own."""
         path = self.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name("new")
@@ -68,6 +69,8 @@ class Node:
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     node = Node(tmp_path, ApiServer())
+    # However lately the files were written: each one has a time of its own, so the test needs no clock.
+    monkeypatch.setattr(stamps, "_TICK", -(1 << 62))
 
     def loads_kubeconfig(*arguments: Any, **options: Any) -> Any:
         node.made.append("kubeconfig")
