@@ -13,7 +13,7 @@ from torcxd import config_files
 from torcxd.cli import parser as parsers
 from torcxd.cli.output import fail, fail_to_print, is_of_standard_output, set_up_logging
 from torcxd.daemon.failures import as_single, leaves_of
-from torcxd.errors import EX_NOINPUT, ConfigurationError, PermanentError
+from torcxd.errors import EX_NOINPUT, ConfigurationError, PermanentError, from_os_error
 from torcxd.paths import Layout
 from torcxd.settings import BY_NAME, Settings, combine, convert, from_environment
 
@@ -107,13 +107,23 @@ def read_settings(
     of_files = config_files.load(layout, origins)
     origins |= {name: BY_NAME[name].variable for name in variables} | {name: BY_NAME[name].flag for name in flags}
     settings = combine(dict(defaults or {}), of_files, variables, flags, origins=origins)
-    if settings.version_manifest and not layout.at(settings.version_manifest).is_file():
+    if settings.version_manifest:
         # It is read late, or not at all where the cluster has mappings: the day it is needed would be the wrong one.
-        raise ConfigurationError(
-            f"{settings.origin('version_manifest')}: there is no file {settings.version_manifest}",
-            hint="put the mappings there, or leave the setting out for the built-in ones",
-        )
+        _check_mappings(layout.at(settings.version_manifest), settings)
     return settings
+
+
+def _check_mappings(path: Path, settings: Settings) -> None:
+    try:
+        if path.is_file():
+            return
+        problem = f"there is no file {settings.version_manifest}"
+    except OSError as error:
+        problem = from_os_error(error, "look at", settings.version_manifest).message
+    raise ConfigurationError(
+        f"{settings.origin('version_manifest')}: {problem}",
+        hint="put the mappings there, or leave the setting out for the built-in ones",
+    )
 
 
 def _settings(arguments: argparse.Namespace, defaults: Mapping[str, Any] | None = None) -> Settings:
