@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from tests.explored import Explored
 from tests.simulation.world.__main__ import tell
 from tests.simulation.world.broken import BROKEN, broken
-from tests.simulation.world.run import run
+from tests.simulation.world.faults import CLASSES
+from tests.simulation.world.faults import tell as tell_faults
+from tests.simulation.world.run import Outcome, run
 from tests.simulation.world.shrink import kinds, shrink
 from tests.simulation.world.story import Story, make
+from tests.soak.simulation import silent
 
 # The seeds of `make test`: as many as half a minute allows.
 SEEDS = range(18)
@@ -27,10 +32,34 @@ SHORT = 5
 @pytest.mark.accepts("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "N2", "N3", "N4", "N8")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_node_holds_out_and_comes_to_the_right_end(seed: int, explored: Explored) -> None:
-    story = make(seed)
-    outcome = run(story)
+    outcome = outcome_of(seed)
     count(explored, outcome.counts)
-    assert not outcome.violations, "\n" + tell(story, outcome.violations)
+    assert not outcome.violations, "\n" + tell(make(seed), outcome.violations)
+
+
+@functools.cache
+def outcome_of(seed: int) -> Outcome:
+    """What becomes of the seed's story, which several tests look at."""
+    return run(make(seed))
+
+
+def test_troubles_of_each_class_really_happen(explored: Explored) -> None:
+    fired = sum((outcome_of(each).fired for each in SEEDS), Counter())
+    for name, counters in CLASSES.items():
+        explored.count("troubles", name, sum(fired[each] for each in counters))
+        assert any(fired[each] for each in counters), "\n".join(tell_faults(fired))
+
+
+def test_what_never_happened_is_told() -> None:
+    fired = Counter({each: 1 for counters in CLASSES.values() for each in counters})
+    assert not any("NEVER" in line for line in tell_faults(fired))
+    assert silent(10_000, fired) == []
+    del fired["bus: signal lose"]
+    assert [line.partition(":")[0] for line in tell_faults(fired) if "NEVER bus: signal lose" in line] == ["lost"]
+    assert len(silent(10_000, fired)) == 1
+    for each in CLASSES["power cuts"]:
+        del fired[each]
+    assert any("'power cuts'" in each for each in silent(100, fired))
 
 
 def count(explored: Explored, counts: dict[str, int]) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.simulation.year import DAY, FORTNIGHTS, LARGEST_HISTORY, SETTLED, live, os_version
+from tests.simulation.live import live
+from tests.simulation.pace import DAY, FORTNIGHTS, LARGEST_HISTORY, SETTLED, os_version
 
 # Bytes, in three months. What a plan or an error is long makes some difference; one object that is kept for each event
 # would be seen, for there are thousands of them.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import gc
-import json
-import logging
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,67 +11,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import pytest
 import trio
 
+from tests.simulation.pace import DAY, HOUR, MINUTE, POLL, SETTLED, kubernetes, os_version
 from tests.simulation.peers import Cluster, FakeBus, Machine, SimulatedContext, VirtualClock
-from torcxd.addons.staging import Staging
-from torcxd.addons.store import Store
-from torcxd.daemon import addons, attending, cluster, perform, process, statefile, watching
-from torcxd.daemon.context import Context
-from torcxd.daemon.engine import Report
-from torcxd.daemon.inspection import holds
+from tests.simulation.supplies import Supplies
+from torcxd.daemon import process
 from torcxd.dbus.errors import DBusError
 from torcxd.dbus.update_engine import Operation
-from torcxd.errors import PermanentError, TorcxdError, TransientError
-from torcxd.host import files
+from torcxd.errors import PermanentError, TransientError
 from torcxd.host.notify import ServiceManager
 from torcxd.kube.operators import FLATCAR, HOOK_ANNOTATION, TRUE
-from torcxd.kube.reflector import Pace, follow
-from torcxd.lifecycle.catalog import Location, Package, PackageManifest, PackageVersion
-from torcxd.lifecycle.effects import Fetch
-from torcxd.lifecycle.events import Event, Fetched, Resolved
+from torcxd.lifecycle.events import Event
 from torcxd.lifecycle.machine import Step
-from torcxd.lifecycle.plan import os_versions_to_stage, resolve
 from torcxd.lifecycle.snapshot import Snapshot
-from torcxd.paths import Layout
 from torcxd.sandbox.apiserver_watch import WatchFault
 from torcxd.sandbox.checker import Answers, Checker
-from torcxd.sandbox.images import TorcxImage, docker_image
-from torcxd.sandbox.node import Node, VendorDocker
+from torcxd.sandbox.node import Node
 from torcxd.settings import combine
-from torcxd.sources import os_update
-
-MINUTE: Final = 60.0
-HOUR: Final = 60 * MINUTE
-DAY: Final = 24 * HOUR
-FORTNIGHTS: Final = 26
-# From here on memory is counted, which takes as long again: the months before have warmed every cache.
-SETTLED: Final = 20
 
 NODE: Final = "node-1"
 ANNOTATION: Final = FLATCAR.prefix + HOOK_ANNOTATION
-_NAMESPACE: Final = "tectonic-system"
-_CONFIG_MAP: Final = "tectonic-torcx-runtime-mappings"
-
-# What an idle node does once a minute is done once a day here: a year of it would take minutes of real time,
-# and tells nothing that the hundreds of rounds that are left do not.
-POLL: Final = DAY
-WATCH: Final = Pace(watch=DAY, silence=DAY + HOUR)
-# A year of a well node does not fill the history, so its bounds are drawn closer.
-KEPT_ENTRIES: Final = 100
-LARGEST_HISTORY: Final = 2 * KEPT_ENTRIES * 300
+NAMESPACE: Final = "tectonic-system"
+CONFIG_MAP: Final = "tectonic-torcx-runtime-mappings"
 
 T = TypeVar("T")
-
-
-def os_version(number: int) -> str:
-    return f"{1520 + 14 * number}.{number % 9}.0"
-
-
-def kubernetes(number: int) -> tuple[str, str]:
-    """The cluster's version after so many upgrades, and the Docker that it wants."""
-    return f"v1.{8 + number}.4", ("17.03", "17.09", "18.06")[number % 3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,42 +62,35 @@ class Year:
 
     :ivar snapshot: the lifecycle's last word.
     :ivar states, failures, boots: how often each was entered, failed, happened.
-    :ivar bucket_fault: what each fetch fails with, None for none.
     """
 
     node: Node
     cluster: Cluster
     machine: Machine
     nursery: trio.Nursery
-    images: dict[tuple[str, str], TorcxImage] = field(default_factory=dict)
     snapshot: Snapshot | None = None
     states: dict[str, int] = field(default_factory=dict)
     failures: int = 0
     answers: int = 0
     inhibitors: int = 0
     rolled_back: int = 0
-    bucket_fault: TorcxdError | None = None
     weights: list[Weight] = field(default_factory=list)
     clean_docker: bool = False
+    supplies: Supplies = field(init=False)
     checker: Checker = field(init=False)
     _changed: trio.Event = field(default_factory=trio.Event)
 
     def __post_init__(self) -> None:
-        root = self.node.layout.root
+        self.supplies = Supplies(self.node.layout)
         self.checker = Checker(
-            root, self.signed, self.node.vendored, lambda: self.node.pending, requests=list, serving=True
+            self.node.layout.root,
+            self.supplies.signed,
+            self.node.vendored,
+            lambda: self.node.pending,
+            requests=list,
+            serving=True,
         )
         self.cluster.api.store.listeners.append(Answers(self.checker).changed)
-
-    def signed(self) -> list[tuple[str, bytes]]:
-        """What counts as signed: the images that are published for the OS versions of which the node has any."""
-        found = []
-        for version in sorted(each.name for each in self.node.layout.user_store.iterdir()):
-            images = [self.image(version, docker) for _, docker in map(kubernetes, range(3))]
-            entries = [{"version": each.reference, "hash": str(each.digest)} for each in images]
-            value = {"packages": [{"name": "docker", "versions": entries}]}
-            found.append((version, json.dumps({"kind": "torcx-package-list-v0", "value": value}).encode()))
-        return found
 
     # An observer of the engine.
 
@@ -171,38 +125,6 @@ class Year:
     def annotations(self) -> Mapping[str, str]:
         found: Mapping[str, str] = self.cluster.api.node(NODE)["metadata"].get("annotations", {})
         return found
-
-    # What stands for the network.
-
-    def image(self, version: str, docker: str) -> TorcxImage:
-        """What is published for an OS version: another build for each."""
-        key = version, docker
-        if key not in self.images:
-            self.images[key] = docker_image(docker, 500 + sum(map(ord, version)))
-        return self.images[key]
-
-    async def fetch(self, ctx: Context, effect: Fetch, report: Report) -> None:
-        """Stands for :func:`torcxd.daemon.addons.fetch`: the same files, from nowhere."""
-        await trio.sleep(20)
-        if self.bucket_fault is not None:
-            raise self.bucket_fault
-        plan = effect.plan
-        if not plan.resolved:
-            plan = resolve(plan, {each: self.manifest(each) for each in os_versions_to_stage(plan.target)})
-            await report(Resolved(ctx.clock.now(), plan))
-        store = Store(ctx.layout, plan.target.current_os, ctx.digests)
-        for each in plan.images:
-            if not await holds(ctx, store, each, plan.target.current_os):
-                path = Staging(ctx.layout.staging, ctx.digests).path(each.digest)
-                files.write_atomic(path, self.image(each.os_version, each.reference).data)
-        await report(Fetched(ctx.clock.now()))
-
-    def manifest(self, version: str) -> PackageManifest:
-        offered = tuple(
-            PackageVersion(docker, self.image(version, docker).digest, (Location(url="https://bucket.example/x"),))
-            for _, docker in map(kubernetes, range(3))
-        )
-        return PackageManifest({"docker": Package("docker", "17.03", offered)})
 
     async def schedule(self, *_: object) -> None:
         self.clean_docker = True
@@ -289,7 +211,7 @@ class Year:
         update_engine.go(Operation.REPORTING_ERROR_EVENT, coming)
         update_engine.go(Operation.IDLE)
         await trio.sleep(DAY)
-        self.bucket_fault = (
+        self.supplies.fault = (
             PermanentError("the manifest is not signed by a trusted key", hint="renew the keyring")
             if number % 2
             else TransientError("https://bucket.example: status 503")
@@ -304,7 +226,7 @@ class Year:
         api.patch_node(NODE, labels={FLATCAR.before_reboot: TRUE})
         await trio.sleep(3 * HOUR if number == 9 else 5 * MINUTE)
         assert ANNOTATION not in self.annotations
-        self.bucket_fault = None
+        self.supplies.fault = None
         await self.until_answered()
         api.patch_node(NODE, labels={FLATCAR.before_reboot: None}, annotations={ANNOTATION: None})
         await trio.sleep_until(end)
@@ -316,7 +238,7 @@ class Year:
     def put_mappings(self, docker: str) -> None:
         text = "".join(f"    1.{minor}:\n      docker: [ '{docker}' ]\n" for minor in range(8, 20))
         self.cluster.api.put_config_map(
-            _NAMESPACE, _CONFIG_MAP, {"runtime-mappings.yaml": f"kind: VersionManifestV1\nversions:\n  k8s:\n{text}"}
+            NAMESPACE, CONFIG_MAP, {"runtime-mappings.yaml": f"kind: VersionManifestV1\nversions:\n  k8s:\n{text}"}
         )
 
     def memory(self) -> int:
@@ -326,7 +248,7 @@ class Year:
         for key in [each for each in store.objects if each.resource == "events"]:
             del store.objects[key]
         store.compact()
-        self.images.clear()
+        self.supplies.images.clear()
         gc.collect()
         return tracemalloc.get_traced_memory()[0]
 
@@ -353,81 +275,3 @@ async def inline(work: Callable[..., T], *arguments: object, **_options: object)
     """Stands for ``trio.to_thread.run_sync``: a thread takes real time, in which the virtual clock would run ahead."""
     await trio.lowlevel.checkpoint()
     return work(*arguments)
-
-
-class Unseen:
-    """Stands for the object on D-Bus, which nobody looks at."""
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def stepped(self, step: Step, event: Event) -> None:
-        pass
-
-    async def run(self) -> None:
-        await trio.sleep_forever()
-
-
-async def live(root: Path, patch: pytest.MonkeyPatch, *, fortnights: int = FORTNIGHTS) -> Year:
-    """Let a node live, on the virtual clock of the caller; returns what became of it."""
-    vendor = VendorDocker("1.12", docker_image("1.12", 1000).data)
-    vendors = {os_version(each): vendor for each in range(fortnights + 1)}
-    node = Node(root, os_version=os_version(0), board="amd64-usr", vendor=vendors)
-    version, docker = kubernetes(0)
-    node.install(kube_version=version)
-    node.write("/etc/kubernetes/kubelet.env", f'KUBELET_IMAGE_TAG="{version}"\nKUBELET_IMAGE_URL="quay.io/x"\n')
-    api = Cluster(Layout(root).at("/etc/kubernetes/token"))
-    authority = base64.b64encode(api.api.authority.pem).decode()
-    node.write("/etc/kubernetes/kubeconfig", _KUBECONFIG.replace("AUTHORITY", authority))
-    api.api.version = version
-    api.api.put_node(NODE, labels={FLATCAR.id: "coreos"}, annotations={FLATCAR.reboot_needed: "false"})
-    # Bookmarks keep a watch that is this long from counting as dead.
-    api.api.watches.bookmark_seconds = DAY
-    async with trio.open_nursery() as nursery:
-        year = Year(node, api, Machine(nursery), nursery)
-        year.put_mappings(docker)
-        image = year.image(os_version(0), docker)
-        node.write(f"/var/lib/torcx/store/{os_version(0)}/{image.file_name}", image.data)
-        node.write("/etc/torcx/profiles/tectonic.json", _PROFILE.replace("REFERENCE", docker))
-        node.write("/etc/torcx/next-profile", "tectonic\n")
-
-        # pytest would keep every record.
-        patch.setattr(logging.getLogger("torcxd"), "propagate", False)
-        patch.setattr(logging.getLogger("torcxd"), "handlers", [logging.NullHandler()])
-        patch.setattr(trio.to_thread, "run_sync", inline)
-        patch.setattr(statefile, "KEPT_ENTRIES", KEPT_ENTRIES)
-        patch.setattr(statefile, "LARGEST_HISTORY", LARGEST_HISTORY)
-        patch.setattr(os_update, "POLL_INTERVAL", POLL)
-        patch.setattr(watching, "follow", partial(follow, pace=WATCH))
-        patch.setattr(watching, "UpdateEngine", lambda bus: bus.machine.update_engine)
-        patch.setattr(cluster, "open_client", api.open_client)
-        patch.setattr(perform, "fetch", year.fetch)
-        for module in (addons, attending):
-            patch.setattr(module, "docker_cleanup", year)
-        patch.setattr(process, "open_bus", year.bus)
-        patch.setattr(process, "BusObject", Unseen)
-
-        for number in range(fortnights):
-            async with year.boot():
-                await year.fortnight(number)
-            if node.pending is None:
-                # Back in the old version, and then the same update once more.
-                async with year.boot():
-                    await year.until(lambda now: now.state in ("done", "staged"))
-                    year.rolled_back += 1
-                    year.machine.update_engine.go(Operation.UPDATED_NEED_REBOOT, os_version(number + 1))
-                    node.pending = os_version(number + 1)
-                    await year.until(lambda now: now.state == "reboot-pending")
-        nursery.cancel_scope.cancel()
-    return year
-
-
-_PROFILE: Final = '{"kind":"profile-manifest-v0","value":{"images":[{"name":"docker","reference":"REFERENCE"}]}}'
-_KUBECONFIG: Final = """\
-apiVersion: v1
-kind: Config
-clusters: [{name: local, cluster: {server: "https://api.example:6443", certificate-authority-data: AUTHORITY}}]
-users: [{name: node, user: {tokenFile: /etc/kubernetes/token}}]
-contexts: [{name: local, context: {cluster: local, user: node}}]
-current-context: local
-"""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -12,7 +15,7 @@ import trio
 
 from torcxd.addons.signature import Verifier
 from torcxd.daemon import engine
-from torcxd.host import docker_cleanup
+from torcxd.host import docker_cleanup, files
 from torcxd.lifecycle import memory
 from torcxd.lifecycle.effects import RetryAt
 from torcxd.lifecycle.facts import Plan
@@ -25,6 +28,20 @@ def _trust(_: Verifier, result: Any, _allowed: object, _where: str) -> str:
 
 async def _schedule_nothing(*_: object) -> None:
     await trio.lowlevel.checkpoint()
+
+
+def _name_only(_: Path) -> None:
+    """Names are left to the kernel, which writes them when it likes."""
+
+
+def _write_carelessly(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Content is left to the kernel; only its name is made durable."""
+    files.make_directory(path.parent)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+        os.fchmod(descriptor, mode)
+    files.rename(Path(temporary), path)
 
 
 async def _give_up(self: engine.Engine, effect: Any) -> None:
@@ -58,10 +75,14 @@ class Broken:
 
 
 BROKEN: Final[Mapping[str, Broken]] = {
-    "signatures by anybody": Broken(Verifier, "_judge", _trust, 2003, frozenset({"I2", "I3"})),
-    "Docker's data kept": Broken(docker_cleanup, "schedule", _schedule_nothing, 3, frozenset({"I6"})),
-    "no second try": Broken(engine.Engine, "_run_effect", _give_up, 8, frozenset({"END"})),
-    "an installed update overheard": Broken(memory, "_as_heard", _unheard, 0, frozenset({"END"})),
+    "signatures by anybody": Broken(Verifier, "_judge", _trust, 73, frozenset({"I2", "I3"})),
+    "Docker's data kept": Broken(docker_cleanup, "schedule", _schedule_nothing, 4, frozenset({"I6"})),
+    "no second try": Broken(engine.Engine, "_run_effect", _give_up, 82, frozenset({"END"})),
+    "names not made durable": Broken(files, "fsync_directory", _name_only, 0, frozenset({"I2", "I3", "I6", "N2"})),
+    "contents not made durable": Broken(
+        files, "write_atomic", _write_carelessly, 11, frozenset({"I1", "I3", "I8", "N2"})
+    ),
+    "an installed update overheard": Broken(memory, "_as_heard", _unheard, 4, frozenset({"END"})),
 }
 
 

@@ -13,7 +13,6 @@ import os
 import random
 import shutil
 import stat
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -62,7 +61,6 @@ class Disk:
             put(os, "open", self._opened)
             put(os, "fsync", lambda _: self._fsync)
             put(os, "sync", lambda _: self._sync)
-            put(tempfile, "mkstemp", self._unless_full)
             put(PartialFile, "append", self._appended)
             yield
 
@@ -70,9 +68,16 @@ class Disk:
         """Call *act* right before the program's so many-th operation from now; None takes that back."""
         self._left, self._reached = calls, act
 
-    def _begin(self, *, fills: bool) -> None:
-        """An operation is about to happen. The world's own are not what is tested."""
-        if OWNER.get() == WORLD:
+    def awaits(self, act: Callable[[], None]) -> bool:
+        """Whether *act* is still to be called."""
+        return self._reached == act
+
+    def _begin(self, path: str, *, fills: bool) -> None:
+        """An operation on *path* is about to happen. The world's own are not what is tested.
+
+        /run is in memory, which neither a full disk nor a power cut has anything to do with.
+        """
+        if OWNER.get() == WORLD or path.startswith(f"{self.root}/run/"):
             return
         if self._reached is not None:
             self._left -= 1
@@ -87,13 +92,13 @@ class Disk:
         """*function* changes the folder that its last argument names something in, and that of the first."""
 
         def checked(*paths: Any, dir_fd: int | None = None, **named: Any) -> Any:
-            self._begin(fills=fills)
+            names = [os.fspath(each) for each in paths if not isinstance(each, int)]
+            self._begin(names[-1], fills=fills)
             if dir_fd is not None:
                 named["dir_fd"] = dir_fd
             try:
                 return function(*paths, **named)
             finally:
-                names = [os.fspath(each) for each in paths if not isinstance(each, int)]
                 # All folders before any change is noted: a rename between two is seen in both.
                 for folder in dict.fromkeys(map(os.path.dirname, names)):
                     self._look(folder if dir_fd is None else os.path.join(f"/proc/self/fd/{dir_fd}", folder))
@@ -104,7 +109,7 @@ class Disk:
         def checked(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
             if not flags & (os.O_CREAT | os.O_TRUNC) or not os.fspath(path).startswith(str(self.root)):
                 return function(path, flags, *arguments, **named)
-            self._begin(fills=bool(flags & os.O_CREAT) and not os.path.lexists(path))
+            self._begin(os.fspath(path), fills=bool(flags & os.O_CREAT) and not os.path.lexists(path))
             try:
                 return function(path, flags, *arguments, **named)
             finally:
@@ -114,23 +119,16 @@ class Disk:
 
     def _written(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def checked(descriptor: int, what: Any) -> Any:
-            self._begin(fills=isinstance(what, bytes) and stat.S_ISREG(os.fstat(descriptor).st_mode))
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            self._begin(_path_of(descriptor), fills=isinstance(what, bytes) and is_file)
             return function(descriptor, what)
-
-        return checked
-
-    def _unless_full(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def checked(*arguments: Any, **named: Any) -> Any:
-            if self.full:
-                self._begin(fills=True)
-            return function(*arguments, **named)
 
         return checked
 
     def _appended(self, function: Callable[..., None]) -> Callable[..., None]:
         def checked(partial: PartialFile, pieces: Any) -> None:
             try:
-                self._begin(fills=True)
+                self._begin(str(partial._path), fills=True)
             except OSError as error:
                 raise from_os_error(error, "write", partial._path) from error
             function(partial, pieces)
@@ -149,7 +147,7 @@ class Disk:
         self._known.look(inode, entries)
 
     def _fsync(self, descriptor: int) -> None:
-        self._begin(fills=False)
+        self._begin(_path_of(descriptor), fills=False)
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):
             self._known.settle_folder(found.st_ino, entries_of(descriptor))
@@ -158,7 +156,7 @@ class Disk:
             self._known.files[found.st_ino] = Thing(found.st_mode, content, found.st_mtime_ns)
 
     def _sync(self) -> None:
-        self._begin(fills=False)
+        self._begin(str(self.root), fills=False)
         self.settle()
 
     def settle(self, path: Path | None = None) -> None:
@@ -237,6 +235,10 @@ class Disk:
             self.fired["power: something lost"] += 1
         image = Image(now.root, things, Remembered())
         return Image(now.root, things, Remembered.all_of(image))
+
+
+def _path_of(descriptor: int) -> str:
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
 
 
 def _kept(changes: list[Change], chance: random.Random) -> list[Change]:

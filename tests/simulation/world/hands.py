@@ -50,6 +50,7 @@ def tamper(world: World, where: str) -> None:
                 data = layout.state_file.read_bytes()
                 layout.state_file.write_bytes(data[: len(data) // 2])
                 checker.state_damaged()
+                world.disk.settle()
                 # Whoever runs remembers, and writes over it: it counts for the next start.
                 world.programs.kill()
         case "history":

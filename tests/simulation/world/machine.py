@@ -45,11 +45,13 @@ class Machine:
     """The machine of a world.
 
     :ivar boots: how often it came up.
+    :ivar falls_back: the boot loader will go back to the present OS version once.
     :ivar promised: somebody was told that the next boot's set is complete, and nothing has changed that since.
     """
 
     def __init__(self, world: World, peers: Peers) -> None:
         self.boots = 0
+        self.falls_back = False
         self.promised: NextBoot | None = None
         self._world = world
         self._peers = peers
@@ -143,9 +145,10 @@ class Machine:
             await world.programs.wait()
             self._scope.cancel()
             await self._over.wait()
-            if how == "rollback":
-                world.fired["reboot: rollback"] += self.node.pending is not None
-                self.node.pending = None
+            if (how == "rollback" or self.falls_back) and self.node.pending is not None:
+                world.fired["reboot: rollback"] += 1
+                world.say(f"OS {self.node.pending} does not come up")
+                self.node.pending, self.falls_back = None, False
             elif how in ("clean", "asked", "operator"):
                 world.fired[f"reboot: {how}"] += 1
             self._judge_cut()
@@ -231,7 +234,11 @@ class Machine:
                 await self.reboot("cut")
             elif order != "cut" and not self._going_down:
                 await trio.sleep(_ORDER)
-                await self.reboot(order)
+                # A power cut that was to come comes now at the latest: somebody forces the reboot.
+                forced = self._world.disk.awaits(self.fail_power)
+                if forced:
+                    self._world.disk.after(0, None)
+                await self.reboot("power" if forced else order)
 
     # The service manager.
 

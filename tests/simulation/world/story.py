@@ -181,6 +181,7 @@ _KINDS: Final[dict[str, tuple[int, Callable[[random.Random], dict[str, Any]]]]] 
     "stop": (3, lambda r: {}),
     "reload": (3, lambda r: {"good": r.random() < 0.7}),
     "reboot": (6, lambda r: {"how": r.choice(("clean", "power", "power", "rollback"))}),
+    "falls_back": (5, lambda r: {}),
     "full": (4, lambda r: {"seconds": _seconds(r)}),
     "jump": (4, lambda r: {"seconds": r.choice((-86400.0, -3600.0, -30.0, 30.0, 3600.0, 86400.0))}),
 }

@@ -18,7 +18,8 @@ from tests.simulation.world.deeds import Deeds
 from tests.simulation.world.disk import Disk
 from tests.simulation.world.ending import finish
 from tests.simulation.world.machine import Machine
-from tests.simulation.world.peers import BUCKET_PORT, NODE, Peers, make_peers
+from tests.simulation.world.making import make_peers
+from tests.simulation.world.peers import BUCKET_PORT, NODE, Peers
 from tests.simulation.world.program import Programs
 from tests.simulation.world.story import LENGTH, Story
 from torcxd.daemon.context import Context
