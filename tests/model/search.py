@@ -133,7 +133,7 @@ class Search:
         self.model.wrongs.clear()
 
     def _violate(self, what: str, state: State | None, *more: str) -> None:
-        """Keep the first of each kind: its story is a shortest one."""
+        """Keep the first of each kind: its story is a short one."""
         if what in self._kinds:
             return
         self._kinds.add(what)

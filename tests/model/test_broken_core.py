@@ -12,7 +12,7 @@ import pytest
 from tests.explored import Explored
 from tests.model.lives import Lives
 from tests.model.model import Model
-from tests.model.scopes import BOOTSTRAP, UNTOLD, Scope
+from tests.model.scopes import BOOTSTRAP, QUICK, UNTOLD, Scope
 from tests.model.search import Search
 from torcxd.charts import load_chart
 from torcxd.daemon.process import DAEMON
@@ -122,3 +122,11 @@ def test_a_mistake_is_found(name: str, explored: Explored, monkeypatch: pytest.M
     found = violations[0].removeprefix(f"{scope.name}: ")
     assert found.startswith(expected), found
     explored.count("core, mistakes", "found")
+
+
+def test_a_dead_end_is_found_where_all_is_explored(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing_is_placed, _, _ = MISTAKES["nothing is placed"]
+    search = Search(Model(nothing_is_placed(monkeypatch, load_chart()), QUICK[0]))
+    search.run()
+    assert search.complete
+    assert [each for each in search.violations if each.startswith("bootstrap: no way out of ")]
