@@ -75,7 +75,7 @@ def run(budget: float, explored: Explored) -> list[str]:
     worlds = scopes()
     violations: list[str] = []
     through = 0
-    for found in _side_by_side(_search, ((each, until) for each in worlds)):
+    for found in _side_by_side(_search, ((each, len(worlds) - place, until) for place, each in enumerate(worlds))):
         scope = found.scope
         size = f"{scope.most_boots} boots, {scope.updates} OS updates, {scope.kubes} Kubernetes versions"
         size += ", damage" if scope.damage else ""
@@ -103,11 +103,14 @@ def _side_by_side(task: Callable[..., T], arguments: Iterable[tuple[object, ...]
             yield future.result()
 
 
-def _search(scope: Scope, until: float) -> Found:
+def _search(scope: Scope, left: int, until: float) -> Found:
+    """Explore one of *left* worlds that are left."""
     began = time.monotonic()
     search = Search(Model(load_chart(), scope))
-    if began < until:
-        search.run(until)
+    # Twice its part of what is left, since many need less; where that is not enough, the others are not to lack it.
+    part = (until - began) * (os.cpu_count() or 1) / left
+    if part > 0:
+        search.run(min(until, began + 2 * part))
     spent = time.monotonic() - began
     return Found(scope, search.states, search.transitions, spent, search.complete, tuple(search.violations))
 
