@@ -7,6 +7,7 @@ people read.
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from torcxd import messages
 from torcxd.daemon.withheld import Withheld
@@ -20,6 +21,10 @@ from torcxd.lifecycle.snapshot import Snapshot
 log = logging.getLogger(__name__)
 
 Fields = dict[str, str | None]
+
+# Reasons that are told once each. Those that come in turn are a handful; of those that never come again, such as "after
+# 12345 bytes", a failing node would otherwise remember one for each attempt.
+MOST_REASONS: Final = 64
 
 
 class JournalObserver:
@@ -60,6 +65,8 @@ class JournalObserver:
         elif reason not in self._told:
             fields: Fields = {"TORCXD_REASON": reason, **_target(step.snapshot.plan)}
             log.warning("The update operator has to wait: %s.", reason, extra=messages.HOOK_WITHHELD.extra(fields))
+            if len(self._told) == MOST_REASONS:
+                self._told.clear()
             self._told.add(reason)
 
 
