@@ -22,11 +22,14 @@ def run(budget: float, explored: Explored) -> list[str]:
     names = engine.names()
     weights = {name: _WEIGHT if engine.is_important(name) else 1 for name in names}
     started = time.monotonic()
+    # Seconds that the targets took besides their search: each loads and instruments modules, and runs its corpus.
+    besides = 0.0
     violations = []
     print(f"{'target':14} {'executions':>10} {'edges':>6} {'seconds':>7}", flush=True)
     for position, name in enumerate(names):
         left = budget - (time.monotonic() - started)
         # What an earlier one has not used goes to the later ones.
+        left -= besides / max(position, 1) * (len(names) - position)
         seconds = int(left * weights[name] / sum(weights[each] for each in names[position:]))
         if seconds < 1:
             print(f"the time is over: {position} of {len(names)} targets were fuzzed", flush=True)
@@ -37,6 +40,7 @@ def run(budget: float, explored: Explored) -> list[str]:
         flags = [f"-max_total_time={seconds}", f"-artifact_prefix={finding}"]
         outcome = engine.fuzz([name], flags, quiet=True)[name]
         took = time.monotonic() - begun
+        besides += took - seconds
         print(f"{name:14} {outcome.executions:10,} {outcome.coverage:6,} {took:7.0f}", flush=True)
         explored.count("fuzzing", "executions", outcome.executions)
         explored.count("fuzzing", "edges", outcome.coverage)
