@@ -237,6 +237,8 @@ def _reboot(report: dict[str, Any]) -> str:
         return f"the update operator's, which was told {moment(hook['answered_at'])} that the node is prepared"
     if hook["asked"]:
         return "the update operator's, which asks for its check and is not answered yet"
+    if report["plan"] and not report["plan"]["target"]["next_os"]:
+        return "to be made by hand, or by the update operator with the next OS update"
     return "the update operator's, which has not asked for its check yet"
 
 

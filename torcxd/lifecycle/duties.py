@@ -105,7 +105,12 @@ def waits_for(snapshot: Snapshot) -> str:
     """What a process that serves the update operator waits for in the state just entered; empty for nothing."""
     if not at_work(snapshot) and not snapshot.verify_boot:
         return "update_engine to tell which OS version boots next"
-    return "the update operator to reboot the node" if snapshot.state == "reboot-pending" else ""
+    if snapshot.state != "reboot-pending":
+        return ""
+    if snapshot.plan is not None and snapshot.plan.target.next_os is None:
+        # A cluster that wants another Docker. Operators reboot for an OS update only.
+        return "somebody to reboot the node: no OS update is pending for which the operator would"
+    return "the update operator to reboot the node"
 
 
 def _is_final(event: Failed, snapshot: Snapshot, policy: Policy) -> bool:

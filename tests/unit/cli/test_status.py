@@ -197,6 +197,15 @@ def test_it_says_whose_the_reboot_is(tmp_path: Path, command: str, hook: dict[st
     assert f"Reboot:     {whose}\n" in told
 
 
+def test_without_an_os_update_it_says_that_no_operator_reboots(tmp_path: Path) -> None:
+    assert FULL.plan is not None
+    plan = replace(FULL.plan, target=replace(FULL.plan.target, next_os=None))
+    StateFile(Layout(tmp_path)).save(Snapshot("reboot-pending", 990.0, "b", plan=plan, reboot=REBOOT))
+    with only_instance(Layout(tmp_path), "run"):
+        told = status.render(status.read(str(tmp_path))[0], now=1000.0)
+    assert "Reboot:     to be made by hand, or by the update operator with the next OS update\n" in told
+
+
 def test_a_damaged_file_of_the_sources_hides_nothing_else(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     layout.sources_file.parent.mkdir(parents=True)

@@ -10,6 +10,7 @@ import pytest
 from torcxd.charts import load_chart
 from torcxd.errors import Kind
 from torcxd.lifecycle.catalog import Digest
+from torcxd.lifecycle.duties import waits_for
 from torcxd.lifecycle.effects import (
     Attend,
     Compare,
@@ -424,3 +425,12 @@ def test_a_set_that_is_damaged_before_its_update_is_installed_is_made_whole(core
     assert (step.snapshot.state, step.effects) == ("staged", (Attend(PLAN, answer=False),))
     step = core.step(step.snapshot, Drifted(21, replace(BEFORE, intact=False)))
     assert (step.snapshot.state, step.effects) == ("gathering", (Gather(PLAN, COMING),))
+
+
+@pytest.mark.accepts("N5")
+def test_who_is_to_reboot_the_node_depends_on_the_os_update() -> None:
+    pending = Snapshot("reboot-pending", 1.0, "b", plan=replace(PLAN, target=PENDING_TARGET))
+    assert waits_for(pending) == "the update operator to reboot the node"
+    # Another Docker alone: an operator does not ask for that.
+    alone = replace(PLAN, target=replace(TARGET, next_os=None, next_pending=True), boot_os=OLD)
+    assert waits_for(replace(pending, plan=alone)).startswith("somebody to reboot the node")
