@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from xml.sax.saxutils import quoteattr
 
-if TYPE_CHECKING:
-    from torcxd.dbus.service import Interface
+from torcxd.dbus.interface import Interface
 
 _DOCTYPE: Final = """\
 <!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"

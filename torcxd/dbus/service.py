@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import trio
@@ -38,7 +37,11 @@ from torcxd.dbus.errors import (
     UNKNOWN_OBJECT,
     DBusError,
 )
+from torcxd.dbus.interface import ErrorReply, Interface, Method, Property
 from torcxd.dbus.parser import UnreadableError
+
+# Whoever offers objects describes them.
+__all__ = ["ANSWER_TIMEOUT", "MOST_CALLS", "PROPERTIES", "ErrorReply", "Interface", "Method", "Property", "Service"]
 
 log = logging.getLogger(__name__)
 
@@ -54,55 +57,6 @@ _STANDARD: Final = "org.freedesktop.DBus.Error."
 PROPERTIES: Final = "org.freedesktop.DBus.Properties"
 # RequestName's answer for "you own it now"; the D-Bus specification, "org.freedesktop.DBus.RequestName".
 _PRIMARY_OWNER: Final = 1
-
-
-class ErrorReply(Exception):
-    """Raised by a handler to answer with a D-Bus error.
-
-    :param name: the D-Bus error name.
-    """
-
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(message)
-        self.name = name
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """A method.
-
-    :param takes: the signature of its arguments.
-    :param returns: the signature of its answer.
-    :param handler: called with the arguments; answers with a tuple that fits *returns*. Open files among the answer are
-        sent as file descriptors and closed. It may raise :class:`ErrorReply`, and is cancelled at the deadline.
-    """
-
-    takes: str
-    returns: str
-    handler: Callable[..., Awaitable[tuple[Any, ...]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Property:
-    """A read-only property: its signature, and what gives its value."""
-
-    signature: str
-    get: Callable[[], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """What one interface of one object offers.
-
-    :param signals: maps a signal's name to the signature of its arguments.
-    :param argument_names: for people who introspect: the names of a signal's arguments, by its name.
-    """
-
-    name: str
-    methods: Mapping[str, Method] = field(default_factory=dict)
-    properties: Mapping[str, Property] = field(default_factory=dict)
-    signals: Mapping[str, str] = field(default_factory=dict)
-    argument_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Service:
