@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.bootstrap.conftest import MEMORY
 from tests.integration.bootstrap.program import ForkServer, fork_server
+from tests.power.alike import Watch, watching
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +25,10 @@ def folder() -> Iterator[Path]:
 def server(folder: Path) -> Iterator[ForkServer]:
     with fork_server(folder, module="tests.power.forkserver") as server:
         yield server
+
+
+@pytest.fixture
+def watch(folder: Path) -> Iterator[Watch]:
+    """Tells what a restart has looked into."""
+    with watching(folder) as watch:
+        yield watch

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.integration.bootstrap.bench import Bench
+from tests.power.alike import Watch
 from tests.power.cuts import PARTS, Cut
 from tests.power.image import Image, write_image
 from tests.power.record import RecordingServer
@@ -59,6 +60,11 @@ class Restarts:
     @property
     def box(self) -> Sandbox:
         return self.node.box
+
+    def watched_by(self, watch: Watch) -> None:
+        """Have *watch* see what each restart looks into."""
+        self.server.preparations = (watch.preparation,)
+        self.written = watch.begin
 
     def boot(self, cut: Cut, os_version: str) -> None:
         """Put the node back, cut its power, bring it up, and judge what there is before anything of the program runs.

@@ -10,11 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.explored import Explored
-from tests.integration.bootstrap.bench import QUIET
-from tests.integration.bootstrap.program import ForkServer
-from tests.power import journey
-from tests.power.alike import Alikes, Watch, watching
+from tests.power.alike import Alikes, Watch
 from tests.power.cuts import Cut, World
 from tests.power.image import Image, Item, SameAs, write_image
 from tests.power.sizes import note_sizes
@@ -32,12 +28,6 @@ IMAGE: Image = {
 def cut(image: Image = IMAGE, **others: Item) -> Cut:
     changed = {name.replace("_", "/"): item for name, item in others.items()}
     return Cut({**image, **changed}, World(), "nothing", "nothing")
-
-
-@pytest.fixture
-def watch(folder: Path) -> Iterator[Watch]:
-    with watching(folder) as watch:
-        yield watch
 
 
 @pytest.fixture
@@ -125,24 +115,3 @@ def test_in_gpgs_home_every_size_counts(watch: Watch, node: Path) -> None:
 )
 def test_all_but_what_is_in_files_counts_in_any_case(watch: Watch, node: Path, other: Cut) -> None:
     assert not seen(watch).has(other)
-
-
-async def test_a_restart_reads_the_state_but_not_what_a_killed_writer_left(
-    server: ForkServer, folder: Path, watch: Watch, explored: Explored
-) -> None:
-    async with journey.bootstrap(folder, server, "alike", plot=QUIET) as run:
-        run.restarts.server.preparations = (watch.preparation,)
-        run.restarts.written = watch.begin
-        chosen = next(
-            each
-            for each in reversed(run.cuts)
-            if "var/lib/torcxd/state.json" in each.image and any(name.endswith(".tmp") for name in each.image)
-        )
-        await run.restart(chosen, to_the_end=True)
-    sight = watch.sight()
-    left = {each for each in chosen.image if each.endswith((".tmp", "/lock"))}
-    assert not run.restarts.violations
-    assert "var/lib/torcxd/state.json" in sight.contents
-    assert len(left) > 1
-    assert not left & {*sight.contents, *sight.sizes}
-    explored.count("power loss", "restarts to the end")

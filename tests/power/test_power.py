@@ -11,6 +11,7 @@ from tests.explored import Explored
 from tests.integration.bootstrap.bench import QUIET
 from tests.integration.bootstrap.program import ForkServer
 from tests.power import journey, service
+from tests.power.alike import Sight, Watch
 from tests.power.cuts import spread
 from tests.power.runs import RUNS
 
@@ -30,11 +31,14 @@ _TO_THE_END = 2
     ],
 )
 async def test_a_node_gets_there_through_a_power_cut_at_any_moment(
-    server: ForkServer, folder: Path, explored: Explored, label: str
+    server: ForkServer, folder: Path, watch: Watch, explored: Explored, label: str
 ) -> None:
     async with RUNS[label](folder, server, label) as run:
+        run.restarts.watched_by(watch)
         for number, cut in enumerate(islice(spread(run.cuts), _IMAGES)):
             await run.restart(cut, to_the_end=number < _TO_THE_END)
+            if number < _TO_THE_END:
+                _assert_left_alone(watch.sight())
     assert not run.restarts.violations, "\n".join(run.restarts.violations)
     explored.count("power loss", "moments", run.moments)
     for unit, number in run.restarts.counts.items():
@@ -82,6 +86,12 @@ async def test_a_broken_daemon_is_found_out(server: ForkServer, folder: Path, ex
             if run.restarts.violations:
                 break
     _assert_found_out(run.restarts.violations, ("I6",), explored)
+
+
+def _assert_left_alone(sight: Sight) -> None:
+    """Nobody looked into what a writer that was killed had begun, nor into what the lock's last holder was."""
+    assert sight.contents
+    assert not {each for each in (*sight.contents, *sight.sizes) if each.endswith((".tmp", "/lock"))}
 
 
 def _assert_found_out(found: list[str], invariants: tuple[str, ...], explored: Explored) -> None:

@@ -41,6 +41,7 @@ class Report:
     :ivar restarts: how many went all the way to the end.
     :ivar alike: for how many others one of those stands (:mod:`tests.power.alike`).
     :ivar again: how many of the latter went all the way nevertheless.
+    :ivar seconds: how long all that took, with the recording.
     """
 
     label: str
@@ -50,6 +51,7 @@ class Report:
     restarts: int = 0
     alike: int = 0
     again: int = 0
+    began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     violations: list[str] = field(default_factory=list)
 
@@ -59,7 +61,7 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"  {self.label}: {self.moments} moments; of {self.images} images {self.up} come up, {self.through} get to "
+            f"{self.label}: {self.moments} moments; of {self.images} images {self.up} come up, {self.through} get to "
             f"the end, by {self.restarts} restarts in {self.seconds:.0f} s, {len(self.violations)} violations"
         )
 
@@ -74,7 +76,7 @@ def run(budget: float, explored: Explored) -> list[str]:
         runs = [pool.submit(_explore, each, len(RUNS) - at, end) for at, each in enumerate(reversed(RUNS))]
         for future in as_completed(runs):
             report = future.result()
-            print(report, flush=True)
+            print(f"  {report}", flush=True)
             explored.count("power loss", "moments", report.moments)
             explored.count("power loss", "disk images", report.up)
             explored.count("power loss", "images that get to the end", report.through)
@@ -88,9 +90,8 @@ def _explore(label: str, left: int, end: float) -> Report:
 
     :param left: how many runs are not begun, this one included: they share the time until *end*.
     """
-    started = time.monotonic()
-    until = started + (end - started) * min(1, _AT_ONCE / left)
     report = Report(label)
+    until = report.began + (end - report.began) * min(1, _AT_ONCE / left)
     with (
         tempfile.TemporaryDirectory(prefix="soak-power-", dir=MEMORY) as name,
         fork_server(Path(name), module="tests.power.forkserver") as server,
@@ -102,21 +103,20 @@ def _explore(label: str, left: int, end: float) -> Report:
                 await _restart_all(recorded, watch, report, until)
 
         trio.run(explore)
-    report.seconds = time.monotonic() - started
     return report
 
 
 async def _restart_all(recorded: Run, watch: Watch, report: Report, until: float) -> None:
     report.moments, report.images = recorded.moments, len(recorded.cuts)
     report.violations = recorded.restarts.violations
-    recorded.restarts.server.preparations = (watch.preparation,)
-    recorded.restarts.written = watch.begin
+    recorded.restarts.watched_by(watch)
     alikes = Alikes()
     for cut in _while_there_is_time(recorded.cuts, report, until):
         alike = alikes.has(cut)
         report.alike += alike
         all_the_way = not alike or report.alike % _ONE_IN == 0
         await recorded.restart(cut, to_the_end=all_the_way)
+        report.seconds = time.monotonic() - report.began
         report.up += 1
         report.restarts += all_the_way
         report.again += all_the_way and alike
