@@ -21,8 +21,8 @@ from tests.simulation.world.shrink import kinds, shrink
 from tests.simulation.world.story import Story, make
 from tests.soak.simulation import silent
 
-# The seeds of `make test`: as many as half a minute allows.
-SEEDS = range(18)
+# The seeds of `make test`: as many as half a minute allows; the last one for messages in another order.
+SEEDS = (*range(17), 1167)
 # How many seeds, from the one that is known, may be needed to find a build that is broken.
 MOST_SEEDS = 4
 # A story of a handful of events is one that people understand at once.
@@ -107,7 +107,7 @@ def test_a_broken_build_is_found_and_its_story_is_short(name: str) -> None:
     build = BROKEN[name]
     with broken(name):
         for seed in range(build.seed, build.seed + MOST_SEEDS):
-            story = make(seed)
+            story = build.story(seed)
             found = build.violates & kinds(run(story).violations)
             if found:
                 break

@@ -159,11 +159,11 @@ class _Watch:
             self._over = True
         elif now >= self._end:
             if self._bookmarks:
-                self._pieces.append(_line("BOOKMARK", self._bookmark()))
+                self._mark()
             self._over = True
         elif self._bookmarks and now >= self._next_mark:
             self._next_mark = now + self._watches.bookmark_seconds
-            self._pieces.append(_line("BOOKMARK", self._bookmark()))
+            self._mark()
         else:
             with trio.move_on_at(min(self._end, self._next_mark)):
                 await changed.wait()
@@ -185,6 +185,11 @@ class _Watch:
     def _last(self, line: bytes) -> None:
         self._pieces.append(line)
         self._over = True
+
+    def _mark(self) -> None:
+        # Whoever has a bookmark never asks again for what was before it: what is held back comes first.
+        self._pieces += *self._held, _line("BOOKMARK", self._bookmark())
+        self._held.clear()
 
     def _bookmark(self) -> dict[str, Any]:
         # All changes so far have been sent, also those of other objects, so the watch can go on from the latest.

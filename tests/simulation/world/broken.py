@@ -6,13 +6,14 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
 import trio
 
+from tests.simulation.world.story import Event, Story, make
 from torcxd.addons.signature import Verifier
 from torcxd.daemon import engine
 from torcxd.host import docker_cleanup, files
@@ -58,6 +59,13 @@ def _unheard(_: object, plan: Plan) -> Plan:
 _RUN: Final = engine.Engine._run_effect
 
 
+# An update, and a reboot for it that somebody forces: the power is cut as soon as the operator has been answered.
+_FORCED: Final = (
+    Event(60.0, "update", {"version": "1576.4.0", "seconds": 30.0}),
+    Event(61.0, "power_at_call", {"calls": 100_000}),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Broken:
     """A broken build.
@@ -65,6 +73,7 @@ class Broken:
     :param owner, name: what is replaced.
     :param seed: of a story that shows it.
     :param violates: what is found then, one of these.
+    :param events: what happens instead of the seed's own events, where these would need many seeds.
     """
 
     owner: Any
@@ -72,13 +81,19 @@ class Broken:
     replacement: Callable[..., Any]
     seed: int
     violates: frozenset[str]
+    events: tuple[Event, ...] | None = None
+
+    def story(self, seed: int) -> Story:
+        """The story of a *seed* that is to show it."""
+        made = make(seed)
+        return made if self.events is None else replace(made, attendant="daemon", events=self.events)
 
 
 BROKEN: Final[Mapping[str, Broken]] = {
     "signatures by anybody": Broken(Verifier, "_judge", _trust, 73, frozenset({"I2", "I3"})),
     "Docker's data kept": Broken(docker_cleanup, "schedule", _schedule_nothing, 4, frozenset({"I6"})),
     "no second try": Broken(engine.Engine, "_run_effect", _give_up, 82, frozenset({"END"})),
-    "names not made durable": Broken(files, "fsync_directory", _name_only, 0, frozenset({"I2", "I3", "I6", "N2"})),
+    "names not made durable": Broken(files, "fsync_directory", _name_only, 1, frozenset({"I3"}), _FORCED),
     "contents not made durable": Broken(
         files, "write_atomic", _write_carelessly, 11, frozenset({"I1", "I3", "I8", "N2"})
     ),

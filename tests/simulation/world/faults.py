@@ -63,9 +63,8 @@ CLASSES: Final[Mapping[str, tuple[str, ...]]] = {
     "repeated": (*_each("bus", "signal repeat"), *_answers(_REPEATS)),
     "reordered": (*_each("bus", "signal swap"), *_answers(_REORDERS)),
     "corrupt": (*_each("bucket", "byte changed"), *_LIES),
-    "slow downloads": _each("bucket", "bytes late"),
-    "cut downloads": (
-        *_each("bucket", "answer cut off", "connection broken"),
+    "slow and cut downloads": (
+        *_each("bucket", "bytes late", "answer cut off", "connection broken"),
         *(each for each in _answers(_CUTS) if each.startswith("bucket")),
     ),
     "cut connections": (
