@@ -15,6 +15,9 @@ PLATFORMS ?= linux/amd64,linux/arm64
 # buildx cannot keep an image for several architectures in the local daemon: give OUTPUT=--push with a registry.
 OUTPUT ?=
 
+# How many tests run at the same time.
+JOBS ?= 2
+
 # How long the soak test may take, and which parts of it run; all where none is given.
 HOURS ?= 1
 PARTS ?=
@@ -41,7 +44,7 @@ demo: packages-demo $(VENV)/.runtime ## run a real bootstrap on a node in a fold
 .PHONY: test
 test: packages-test $(VENV)/.development ## lint, then every test, the end-to-end ones included
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: lint
 lint: $(VENV)/.development ## ruff and mypy

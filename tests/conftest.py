@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.explored import Explored
 
 _EXPLORED = pytest.StashKey[Explored]()
+# By this name a worker of pytest-xdist hands over what it explored.
+_SUMS = "explored"
 # The numbered statements that a complete torcxd proves, one id a line with its text.
+_E2E = Path(__file__).with_name("e2e")
 STATEMENTS = Path(__file__).with_name("statements.txt")
 
 
@@ -32,9 +36,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             unknown = [each for each in marker.args if each not in known]
             if unknown or not marker.args:
                 raise pytest.UsageError(f"{item.nodeid}: no such statement: {', '.join(unknown) or '(none given)'}")
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
     if config.getoption("--accepts"):
         _print_coverage(known, items)
         items.clear()
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests of a group run one after the other: those of a file share its fixtures, the end-to-end ones the machine."""
+    return "e2e" if item.path.is_relative_to(_E2E) else str(item.path)
 
 
 def _print_coverage(known: dict[str, str], items: list[pytest.Item]) -> None:
@@ -69,6 +79,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(each)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of pytest-xdist has ended: what it explored belongs to the sums."""
+    explored = node.config.stash[_EXPLORED]
+    for what, counted in getattr(node, "workeroutput", {}).get(_SUMS, {}).items():
+        for unit, number in counted.items():
+            explored.count(what, unit, number)
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    workeroutput: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if workeroutput is not None:
+        sums = session.config.stash[_EXPLORED].sums
+        workeroutput[_SUMS] = {what: dict(counted) for what, counted in sums.items()}
     if session.config.getoption("--accepts") and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
         session.exitstatus = pytest.ExitCode.OK
