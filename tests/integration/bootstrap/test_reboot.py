@@ -49,8 +49,9 @@ async def test_a_refused_reboot_is_asked_for_again_and_never_a_success(bench: Op
 
 
 @pytest.mark.accepts("I3", "C6")
-@pytest.mark.parametrize("again", [False, True], ids=["the same process", "the next process"])
-@pytest.mark.parametrize("damage", [remove_image, edit_profile])
+@pytest.mark.parametrize(
+    ("damage", "again"), [(remove_image, False), (edit_profile, True)], ids=["the same process", "the next process"]
+)
 async def test_what_was_damaged_while_the_reboot_was_refused_is_made_whole_before_it_is_asked_for(
     bench: OpenBench, damage: Callable[[Bench], None], again: bool
 ) -> None:
