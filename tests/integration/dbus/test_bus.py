@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -441,8 +441,8 @@ async def test_the_bus_hangs_up_on_who_sends_what_has_no_end(private: PrivateBus
     async with open_bus(private.address) as bus, bus.signals(PATH, INTERFACE, "Said") as bodies:
         attacker = await connect(private.address)
         await attacker.socket.send(ENDLESS)
-        with pytest.raises((trio.EndOfChannel, trio.BrokenResourceError)):
-            # What the bus has told it before.
+        with suppress(trio.EndOfChannel, trio.BrokenResourceError):
+            # What the bus has told it before, to the end of the connection.
             while True:
                 await attacker.receive()
         await attacker.aclose()
