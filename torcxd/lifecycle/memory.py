@@ -44,11 +44,12 @@ from torcxd.lifecycle.snapshot import Failure, RebootNote, Snapshot
 def resumed(snapshot: Snapshot) -> Snapshot:
     """What a process that begins in the boot of the record takes over of it.
 
-    What the sources saw is as old as the process that saw it, and an error that ended that process is tried anew.
+    What the sources saw is as old as the process that saw it. What failed and ended that process is tried anew, with
+    all the patience that there is: else each process of a long outage would end at its first failure, with no back-off.
     """
     resumed = _unheard(replace(snapshot, next_try=None))
-    if resumed.failure is not None:
-        resumed = replace(resumed, failure=replace(resumed.failure, final=False))
+    if resumed.failure is not None and resumed.failure.final:
+        resumed = replace(resumed, failure=None)
     return resumed
 
 

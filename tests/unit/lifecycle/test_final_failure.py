@@ -45,9 +45,21 @@ def test_nothing_is_due_after_the_end(times: list[float], kind: Kind, final: boo
     assert any(isinstance(each, End) for each in step.effects) is final
 
 
-def test_a_new_start_tries_again() -> None:
+@pytest.mark.parametrize("kind", [Kind.TRANSIENT, Kind.PERMANENT])
+def test_a_new_start_tries_again_with_all_its_patience(kind: Kind) -> None:
+    """Else, in a long outage, each process would end at its first failure, and back-off be the unit's alone."""
     core = Lifecycle(load_chart(), BOOTSTRAP)
-    ended = fail_at(core, [1], Kind.PERMANENT).snapshot
-    failure = core.start(ended, Started(2, "boot")).snapshot.failure
-    assert failure is not None
-    assert (failure.final, failure.attempts) == (False, 1)
+    ended = fail_at(core, [1, 601], kind).snapshot
+    anew = core.start(ended, Started(611, "boot")).snapshot
+    assert anew.failure is None
+    step = core.step(anew, failed(612, Kind.TRANSIENT))
+    assert step.snapshot.failure is not None
+    assert (step.snapshot.failure.final, step.snapshot.failure.attempts) == (False, 1)
+    assert step.snapshot.next_try is not None
+
+
+def test_a_start_after_a_crash_has_the_patience_that_was_left() -> None:
+    core = Lifecycle(load_chart(), BOOTSTRAP)
+    crashed = fail_at(core, [1], Kind.TRANSIENT).snapshot
+    anew = core.start(crashed, Started(2, "boot")).snapshot
+    assert anew.failure == crashed.failure
