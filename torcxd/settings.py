@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from torcxd.errors import ConfigurationError
+from torcxd.kube_names import parse_annotation, parse_namespace, parse_node_name
 from torcxd.lifecycle.versions import KubeVersion
 from torcxd.manifest_url import parse_template
 from torcxd.names import user_profile
@@ -104,10 +105,6 @@ def parse_kube_version(text: str) -> str:
     return text
 
 
-def _text(text: str) -> str:
-    return text
-
-
 EVERYWHERE: Final = frozenset({"bootstrap", "plan", "run", "hook"})
 _BOOTSTRAP: Final = frozenset({"bootstrap", "plan"})
 _ATTENDING: Final = frozenset({"run", "hook"})
@@ -191,7 +188,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "how to reach the API server; may be missing",
     ),
     Option("version_manifest", "", parse_optional_file, "FILE", "runtime mappings in place of the built-in ones"),
-    Option("mappings_namespace", "tectonic-system", _text, "NAMESPACE", "where the runtime-mappings ConfigMap is"),
+    Option(
+        "mappings_namespace",
+        "tectonic-system",
+        parse_namespace,
+        "NAMESPACE",
+        "where the runtime-mappings ConfigMap is",
+    ),
     Option(
         "kubelet_env_path",
         "/etc/kubernetes/kubelet.env",
@@ -234,7 +237,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "node_name",
         "",
-        _text,
+        parse_node_name,
         "NAME",
         "this node's name in the cluster (default: the variables NODE or NODE_NAME, else the host name)",
         commands=_ATTENDING,
@@ -242,7 +245,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "node_annotation",
         "tectonic-torcx-pre-hook-ok",
-        _text,
+        parse_annotation,
         "NAME",
         "annotation that answers the pre-reboot check; without a slash, the operator's prefix is added",
         commands=_ATTENDING,
