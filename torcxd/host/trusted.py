@@ -60,7 +60,8 @@ def _at_once(path: str, flags: int) -> int:
 def check_directory(directory: Path) -> None:
     """Make sure that nobody else can put other files into *directory*, or in place of those that are there.
 
-    Links are followed: an administrator may have moved it to another disk.
+    Links are followed: an administrator may have moved it to another disk. Where it is mounted read-only, whoever
+    mounted it decides what is in it, and that is root.
 
     :raises UntrustedError: somebody else can.
     :raises PermanentError: it is no directory.
@@ -73,8 +74,12 @@ def check_directory(directory: Path) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise PermanentError(f"{directory} is not a directory", hint="move it away: torcxd makes its own")
     # In a sticky directory others may add names, but not touch ours.
-    if not (found.st_mode & stat.S_ISVTX and found.st_uid in (0, os.geteuid())):
-        _refuse(directory, untrusted(found))
+    if found.st_mode & stat.S_ISVTX and found.st_uid in (0, os.geteuid()):
+        return
+    problem = untrusted(found)
+    # The kubelet gives the folder of a ConfigMap to everybody, and mounts it so that nobody can write.
+    if problem and not os.statvfs(directory).f_flag & os.ST_RDONLY:
+        _refuse(directory, problem)
 
 
 def _refuse(path: Path, problem: str) -> None:

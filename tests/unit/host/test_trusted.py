@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,23 @@ def test_a_sticky_directory_of_roots_is_fine(tmp_path: Path) -> None:
     (tmp_path / "sticky").mkdir()
     (tmp_path / "sticky").chmod(0o777 | stat.S_ISVTX)
     check_directory(tmp_path / "sticky")
+
+
+def test_a_directory_that_everybody_may_write_is_fine_where_it_is_mounted_read_only(tmp_path: Path) -> None:
+    """As the kubelet mounts the volume of a ConfigMap into a pod."""
+    directory = tmp_path / "config"
+    directory.mkdir()
+    directory.chmod(0o777)
+    mounts = f"mount --bind {directory} {directory} && mount -o remount,ro,bind {directory}"
+    checks = (
+        "from pathlib import Path; from torcxd.host.trusted import check_directory; "
+        f"check_directory(Path({str(directory)!r}))"
+    )
+    for prepared, code in ((f"{mounts} && ", 0), ("", 1)):
+        command = ["unshare", "--mount", "sh", "-c", f'{prepared}exec "$0" -c "$1"', sys.executable, checks]
+        ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        assert ended.returncode == code, ended.stderr
+        assert ("everybody may write it" in ended.stderr) is bool(code)
 
 
 def test_a_file_is_no_directory(tmp_path: Path) -> None:
