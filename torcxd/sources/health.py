@@ -78,7 +78,7 @@ class HealthBoard:
         # Before it is told: who hears of it and looks shall find it.
         self._write(now)
         log.warning(
-            "The source %s is lost: %s. The others go on.",
+            "The source %s is not heard: %s. The others go on.",
             name,
             detail,
             extra=messages.SOURCE_LOST.extra({"TORCXD_SOURCE": name, "TORCXD_REASON": detail}),

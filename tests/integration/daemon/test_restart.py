@@ -43,7 +43,7 @@ async def test_a_reload_takes_a_good_configuration_and_refuses_a_wrong_one(servi
 @pytest.mark.parametrize(
     "line",
     [
-        "→ gathering: another OS update",
+        "→ gathering: news of the OS update",
         "gathering → fetching",
         "fetching → verified",
         "verified → staged",

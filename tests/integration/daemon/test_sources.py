@@ -114,7 +114,7 @@ async def test_after_a_restart_of_the_bus_everything_goes_on(service: OpenServic
         await daemon.says("→ done")
         await node.box.end_peers()
         await node.box.bus.restart()
-        await daemon.says("The source update_engine is lost")
+        await daemon.says("The source update_engine is not heard")
         node.ask()
         await node.until_reason("update_engine has not told yet")
         # The API server's sources were not touched.
@@ -132,7 +132,7 @@ async def test_after_a_restart_of_update_engine_the_version_is_known_from_the_re
         await node.install()
         await daemon.says("→ reboot-pending")
         await node.box.restart(node.box.update_engine)
-        await daemon.says("The source update_engine is lost")
+        await daemon.says("The source update_engine is not heard")
         await daemon.says("The source update_engine is back.")
         node.ask()
         await node.until_answered()
@@ -165,8 +165,8 @@ async def test_an_api_server_that_goes_and_comes_back(service: OpenService) -> N
         await daemon.says("→ done")
         node.box.api.fault = ApiFault.UNAVAILABLE
         node.box.api.watches.end_all()
-        await daemon.says("The source node is lost")
-        await daemon.says("The source mappings is lost")
+        await daemon.says("The source node is not heard")
+        await daemon.says("The source mappings is not heard")
         assert "update_engine" not in down(node)
         # update_engine is followed meanwhile, and the node prepared.
         await node.install()

@@ -53,7 +53,7 @@ async def test_without_either_no_api_server_is_asked(tmp_path: Path) -> None:
 async def test_that_there_is_no_kubeconfig_is_left_to_who_asks(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Each source opens a client again and again, and tells by itself that it is lost.
+    # Each source opens a client again and again, and tells by itself that it is not heard.
     caplog.set_level("INFO")
     async with open_api(context(tmp_path, kubeconfig="/nowhere", in_a_pod=False)):
         pass

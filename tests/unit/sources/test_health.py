@@ -43,7 +43,7 @@ async def test_what_is_lost_and_found_is_told_once_and_written_at_once(
     board.up("node")
     assert written(tmp_path)["node"]["up"] is True
     assert [each.message for each in caplog.records] == [
-        "The source node is lost: connection refused. The others go on.",
+        "The source node is not heard: connection refused. The others go on.",
         "The source node is back.",
     ]
 
