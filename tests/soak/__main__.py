@@ -25,7 +25,7 @@ class Part(Protocol):
 
     NAME: str
     HELP: str
-    # How many seconds of an hour it gets where all run.
+    # How many seconds of an hour it gets where all run; together they are 3,600.
     SHARE: float
 
     @staticmethod

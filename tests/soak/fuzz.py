@@ -11,8 +11,8 @@ from tests.fuzz import engine
 
 NAME: Final = "fuzzing"
 HELP: Final = "libFuzzer on each parser of what comes from outside"
-# Half a minute for each of some twenty targets: where hours find more, HOURS gives them.
-SHARE: Final = 720.0
+# A dozen seconds for each of some twenty targets: where hours find more, HOURS gives them.
+SHARE: Final = 240.0
 # How much more time a target gets that a stranger can write to.
 _WEIGHT: Final = 3
 

@@ -18,7 +18,7 @@ from torcxd.sandbox.update_engine import Step
 NAME: Final = "memory"
 HELP: Final = "the daemon in real time; its memory and descriptors stay flat"
 # As long as its memory takes to settle, twice over.
-SHARE: Final = 480.0
+SHARE: Final = 300.0
 # How often it is looked at.
 SAMPLES: Final = 15
 # What the memory of the last third of the run may be above that of the middle third. The first is for warming up: trio

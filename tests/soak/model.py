@@ -20,7 +20,7 @@ from torcxd.charts import load_chart
 
 NAME: Final = "model"
 HELP: Final = "every event in every state of the core, and a crash after each; long lives at random"
-SHARE: Final = 600.0
+SHARE: Final = 420.0
 # A state takes some fifty bytes, twice that while sets grow: these take three gigabytes in each of two processes, and
 # the memory is given back after each world.
 MOST_STATES: Final = 30_000_000

@@ -16,7 +16,7 @@ from tests.properties.examples import FACTOR
 NAME: Final = "properties"
 HELP: Final = "state machines and properties with other examples each time"
 # A round as large as the quick set takes half a minute on an idle processor: there is room for some larger ones.
-SHARE: Final = 480.0
+SHARE: Final = 180.0
 # So many times the examples of the quick set in one round, at most.
 _FACTOR: Final = 5
 # How much longer than the ones before it a round may take, since its examples are others.
