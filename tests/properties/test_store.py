@@ -129,7 +129,7 @@ class Node(RuleBasedStateMachine):
             self.store.place(source, version, NAME, reference)
             assert source.samefile(target)
         except PermanentError as error:
-            assert "hides the verified image" in error.message  # noqa: PT017 - either way it is placed
+            assert "hides the verified image" in error.hint  # noqa: PT017 - either way it is placed
         self.placed[target] = content
 
     @rule(content=CONTENT, reference=REFERENCES, where=st.integers(0, 4), suffix=st.sampled_from([TGZ, SQUASHFS]))

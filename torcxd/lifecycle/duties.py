@@ -58,8 +58,11 @@ def on_entry(name: str, snapshot: Snapshot, policy: Policy) -> tuple[Effect, ...
     """
     if not policy.attends:
         return (_effect(name, snapshot),)
-    if policy.ends_when_prepared and not unprepared(snapshot):
-        return (End(EX_OK),)
+    if not unprepared(snapshot):
+        # Whichever is seen last, after a restart: the answer on the node, or that it holds.
+        answered = snapshot.hook_asked and snapshot.hook_answered
+        if policy.ends_when_prepared or (policy.ends_when_answered and answered):
+            return (End(EX_OK),)
     return _attending(name, snapshot)
 
 

@@ -379,6 +379,19 @@ def test_an_answer_that_is_seen_on_the_node_before_it_is_reported_counts() -> No
     assert Lifecycle(load_chart(), DAEMON).step(asked.snapshot, HookAsked(11, asked=True, answered=True)).effects == ()
 
 
+@pytest.mark.parametrize("answer_first", [True, False])
+def test_a_hook_that_died_after_its_answer_ends_whatever_it_sees_first(answer_first: bool) -> None:
+    core = Lifecycle(load_chart(), HOOK)
+    before = run(core, quiet(core), [OsUpdateSeen(10, PENDING), *stage(replace(PLAN, target=PENDING_TARGET))]).snapshot
+    assert before.state == "reboot-pending"
+    anew = core.start(before, Started(20, before.boot_id))
+    seen: list[Event] = [HookAsked(21, asked=True, answered=True), OsUpdateSeen(21, PENDING)]
+    first, second = seen if answer_first else reversed(seen)
+    step = core.step(anew.snapshot, first)
+    assert not any(isinstance(each, End) for each in step.effects)
+    assert core.step(step.snapshot, second).effects == (End(0),)
+
+
 @pytest.mark.accepts("I3")
 def test_while_update_engine_is_not_heard_nobody_is_answered(core: Lifecycle) -> None:
     lost = core.step(quiet(core), OsUpdateLost(10))
