@@ -52,8 +52,12 @@ def canonical(snapshot: Snapshot, policy: Policy) -> Snapshot:
 
 
 def of_the_ended(snapshot: Snapshot) -> Snapshot:
-    """What is left of the memory of a process that has ended: what the next one takes over of it, in any boot."""
-    return resumed(snapshot)
+    """What is left of the memory of a process that has ended: what the next one takes over of it, in any boot.
+
+    That boots do not help any more is left, too, though the next one has to find it out again: people are told so.
+    """
+    left = resumed(snapshot)
+    return replace(left, failure=snapshot.failure) if stuck(snapshot) else left
 
 
 def _failure(snapshot: Snapshot, policy: Policy) -> Failure | None:
@@ -65,7 +69,7 @@ def _failure(snapshot: Snapshot, policy: Policy) -> Failure | None:
     if failure is None:
         return None
     if stuck(snapshot):
-        return Failure("boots did not bring it", "", "", NOW, NOW, 1)
+        return Failure("boots did not bring it", "", "", NOW, NOW, 1, final=failure.final)
     if policy.retry_for is None and not policy.ends_on_permanent and snapshot.next_try is None:
         return None
     return Failure("it failed", "", "", NOW, NOW, 1)
