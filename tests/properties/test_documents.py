@@ -137,7 +137,7 @@ def test_credentials_are_sent_as_they_are_and_shown_nowhere(secret: str, name: s
 
     with folder() as directory:
         path = Path(directory, "kubeconfig")
-        access, other = load(secret), load("another secret")
+        access, other = load(secret), load("another-secret")
     wanted = f"Bearer {secret}" if token else f"Basic {base64.b64encode(f'{name}:{secret}'.encode()).decode()}"
     assert access.headers() == {"Authorization": wanted}
     # Not whether the secret is in there: it may be a word that is there in any case.
