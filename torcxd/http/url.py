@@ -26,8 +26,8 @@ _LONGEST_NAME: Final = 253
 def redact(url: str) -> str:
     """*url* as it may stand in a log: without userinfo, query values and fragment, which can be secrets.
 
-    An at sign further on, or before any host, can end a password that has a slash or a question mark in it, or that
-    came without a scheme: nothing of such a URL is shown.
+    An at sign further on, or before any host, can end a password that has a slash, a question mark or at signs in it,
+    or that came without a scheme: nothing of such a URL is shown.
     """
     try:
         parts = urlsplit(url)
@@ -35,7 +35,7 @@ def redact(url: str) -> str:
         parts.port  # noqa: B018  (raises on a bad port)
     except ValueError:
         return "(unreadable URL)"
-    if "@" in parts.path or ("@" in f"{parts.query}{parts.fragment}" and ":" in host):
+    if "@" in parts.path or ("@" in f"{parts.query}{parts.fragment}" and (":" in host or "@" in parts.netloc)):
         return "(URL with an @ in its path or query)"
     names = [each.partition("=")[0] for each in parts.query.split("&") if each]
     query = "?" + "&".join(f"{each}=***" for each in names) if names else ""

@@ -121,6 +121,9 @@ def test_nothing_secret_is_in_a_repr() -> None:
         ("https://user:12/hunter2@h/", "(URL with an @ in its path or query)"),
         ("https://user:12?hunter2@h/", "(URL with an @ in its path or query)"),
         ("https://user:12#hunter2@h/", "(URL with an @ in its path or query)"),
+        ("https://user:12@?hunter2@h/", "(URL with an @ in its path or query)"),
+        ("https://user:12@x#hunter2@h/", "(URL with an @ in its path or query)"),
+        ("https://h/p?mail=a@b", "https://h/p?mail=***"),
         ("user:hunter2@h:3128", "(URL with an @ in its path or query)"),
     ],
 )
