@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.properties.examples import examples, folder, tried
+from torcxd.charts import load_chart
 from torcxd.daemon import document
 from torcxd.daemon.statefile import StateFile, read_recorded
 from torcxd.lifecycle.catalog import Digest
@@ -55,7 +56,7 @@ PLANS = st.builds(
 )
 SNAPSHOTS = st.builds(
     Snapshot,
-    state=TEXT,
+    state=st.sampled_from([each.name for each in load_chart().states]),
     since=TIMES,
     boot_id=TEXT,
     plan=st.none() | PLANS,
@@ -74,7 +75,7 @@ SNAPSHOTS = st.builds(
     hook_answered_at=st.none() | TIMES,
     transitions=COUNTS,
     planned_in=TEXT,
-)
+).filter(lambda each: each.plan is not None or each.state == load_chart().initial)
 
 
 @st.composite

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from torcxd.charts import load_chart
 from torcxd.daemon import document
 from torcxd.errors import EX_CANTCREAT, EX_IOERR, EX_NOPERM, Kind, TorcxdError, from_os_error
 from torcxd.host import files
@@ -53,7 +54,7 @@ class StateFile:
         if not path.exists():
             return None
         try:
-            return msgspec.convert(document.decode(_read(path)), Snapshot)
+            return _snapshot(_read(path))
         except _UNUSABLE as error:
             aside = path.with_name(f"{path.name}.damaged")
             files.rename(path, aside)
@@ -124,9 +125,23 @@ def read_history(path: Path, *, most: int) -> list[dict[str, Any]]:
 def read_recorded(layout: Layout) -> Snapshot | None:
     """What the state file holds, for a reader that changes nothing; None when there is nothing to be read."""
     try:
-        return msgspec.convert(document.decode(_read(layout.state_file)), Snapshot)
+        return _snapshot(_read(layout.state_file))
     except (TorcxdError, *_UNUSABLE):
         return None
+
+
+def _snapshot(data: bytes) -> Snapshot:
+    """What a state file holds.
+
+    :raises ValueError: one of :data:`_UNUSABLE`: it is damaged, or another version's, whose states are others.
+    """
+    snapshot = msgspec.convert(document.decode(data), Snapshot)
+    chart = load_chart()
+    if snapshot.state not in (each.name for each in chart.states):
+        raise document.DamagedDocument(f"its state {snapshot.state[:40]!r} is none that this program has")
+    if snapshot.plan is None and snapshot.state != chart.initial:
+        raise document.DamagedDocument(f"it is in the state {snapshot.state} without a plan")
+    return snapshot
 
 
 def _read(path: Path) -> bytes:

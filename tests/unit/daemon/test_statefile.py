@@ -93,6 +93,26 @@ def test_a_sound_document_with_foreign_content_is_kept_aside_too(tmp_path: Path)
     assert layout.state_file.with_name("state.json.damaged").exists()
 
 
+@pytest.mark.accepts("I8")
+@pytest.mark.parametrize(
+    ("snapshot", "why"),
+    [
+        (Snapshot("hibernating", 1.0, "boot"), "its state 'hibernating' is none that this program has"),
+        (Snapshot("reboot-pending", 1.0, "boot"), "it is in the state reboot-pending without a plan"),
+    ],
+)
+def test_a_state_of_another_version_is_kept_aside(
+    tmp_path: Path, snapshot: Snapshot, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a rollback of torcxd: each start would end over a state that the chart does not have."""
+    layout = Layout(tmp_path)
+    StateFile(layout).save(snapshot)
+    assert read_recorded(layout) is None
+    assert StateFile(layout).load() is None
+    assert layout.state_file.with_name("state.json.damaged").exists()
+    assert why in caplog.text
+
+
 def test_a_full_disk_is_an_error_and_keeps_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(tmp_path)
     state = StateFile(layout)
