@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,8 @@ class Digests:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, _Stamp], Digest] = {}
+        # A dictionary may not change while its first key is looked for.
+        self._lock = threading.Lock()
 
     def of(self, path: Path, algorithm: str) -> Digest:
         """The digest of the regular file *path*. Blocks if it is not known: 1 GB takes a second or two.
@@ -61,10 +64,11 @@ class Digests:
             raise from_os_error(error, "look at", path) from error
 
     def _remember(self, key: tuple[str, _Stamp], digest: Digest) -> None:
-        self._known[key] = digest
-        if len(self._known) > MOST_KNOWN:
-            # The one that it has known for longest.
-            self._known.pop(next(iter(self._known)), None)
+        with self._lock:
+            self._known[key] = digest
+            if len(self._known) > MOST_KNOWN:
+                # The one that it has known for longest.
+                del self._known[next(iter(self._known))]
 
 
 def _itself_at_once(path: str, flags: int) -> int:
