@@ -21,8 +21,9 @@ from tests.simulation.world.shrink import kinds, shrink
 from tests.simulation.world.story import Story, make
 from tests.soak.simulation import silent
 
-# The seeds of `make test`: as many as half a minute allows; the last one for messages in another order.
-SEEDS = (*range(17), 1167)
+# The seeds of `make test`: as many as half a minute allows. The last ones are for messages in another order, an update
+# that nobody has heard the name of, and one that is cut off by a reboot at the very end.
+SEEDS = (*range(15), 1167, 20261121000197, 20261121000064)
 # How many seeds, from the one that is known, may be needed to find a build that is broken.
 MOST_SEEDS = 4
 # A story of a handful of events is one that people understand at once.

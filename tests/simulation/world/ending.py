@@ -62,14 +62,14 @@ def _mend(world: World) -> None:
 async def _last_update(world: World) -> str:
     """Wait for the right end; returns why it did not come, empty when it did."""
     started = trio.current_time()
-    updated = False
     problem = ""
     while trio.current_time() < started + PATIENCE:
         await trio.sleep(30)
         engine = world.peers.update_engine
         idle = not engine._playing and world.node.pending is None and engine._nursery is not None
-        if not updated and idle and world.node.layout.at("/etc/kubernetes/kubelet.env").exists():
-            updated = True
+        due = world.node.os_version != LAST_OS and world.node.layout.at("/etc/kubernetes/kubelet.env").exists()
+        if idle and due:
+            # Anew where a reboot cut it off, as update_engine does by itself.
             world.say("-- the last update")
             engine.scenario = update(LAST_OS, 120)
             await engine._attempt_update()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -95,6 +96,8 @@ class Peers:
     keys: tuple[Key, Key]
     fired: Counter[str]
     session: trio.Nursery | None = None
+    # Called whenever update_engine is about to forget which version it has installed: it restarts.
+    engine_lost: Callable[[], None] = lambda: None
     tokens: int = 0
     # OS versions whose manifest is not as it should be, and how.
     spoiled: dict[str, str] = field(default_factory=dict)
@@ -169,6 +172,8 @@ class Peers:
         while True:
             with suppress(DBusError):
                 await service.serve(BUS_ADDRESS, task_status=_Started(started))
+            if service is self.update_engine:
+                self.engine_lost()
             started.set()
             await trio.sleep(1)
 

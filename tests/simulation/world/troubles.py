@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from tests.simulation.world.hands import note_what_is_known
 from tests.simulation.world.pipe import USUAL_LATENCY
 from torcxd.dbus.update_engine import Operation
 from torcxd.sandbox.scenarios import Scenario, Step, failure, update
@@ -72,8 +71,6 @@ class Troubles:
 
     async def do_restart(self, peer: str) -> None:
         """A peer crashes and comes back."""
-        if peer in ("bus", "update_engine"):
-            note_what_is_known(self._world)
         match peer:
             case "bus":
                 self._peers.bus.stop()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ import trio
 from tests.simulation.world.deeds import Deeds
 from tests.simulation.world.disk import Disk
 from tests.simulation.world.ending import finish
+from tests.simulation.world.hands import note_what_is_known
 from tests.simulation.world.machine import Machine
 from tests.simulation.world.making import make_peers
 from tests.simulation.world.peers import BUCKET_PORT, NODE, Peers
@@ -98,6 +100,7 @@ class World:
             reboot_asked=self._reboot_asked,
             operator_reboots=self._operator_reboots,
         )
+        self.peers.engine_lost = partial(note_what_is_known, self)
         self.keyring = self.peers.keys[0].public
         self.disk = Disk(self.root, self.fired)
         self.programs = Programs(self.peers.network, self.disk, self._context, self._reload)
