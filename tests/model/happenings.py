@@ -82,9 +82,10 @@ def _engine(world: World, scope: Scope) -> Iterator[Happening]:
         case "installed" if scope.forgets:
             yield to("forgot", world.newer)
     if world.engine != "idle":
-        # What is withdrawn is not what the next boot brings in vain.
+        # What is withdrawn is not what the next boot brings in vain; what else was asked for still is.
         happening = to("idle", None)
-        yield happening._replace(world=happening.world._replace(expected=None) if world.update else happening.world)
+        withdrawn = world.expected is not None and world.expected[0] == world.newer
+        yield happening._replace(world=happening.world._replace(expected=None)) if withdrawn else happening
 
 
 def boots(world: World, scope: Scope, *, wanted: bool) -> Iterator[Boot]:
