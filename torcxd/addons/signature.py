@@ -146,6 +146,8 @@ class Verifier:
                     file.write(signature)
                     file.flush()
                     result = _ended(home.gpg, home.gpg.verify_data(file.name, data))
+                # Once the manifest is believed nobody may come here again: a power cut must not bring the file back.
+                files.fsync_directory(self._home)
             except OSError as error:
                 raise from_os_error(error, "verify a signature in", self._home) from error
         fingerprint = self._judge(result, home.allowed, where)

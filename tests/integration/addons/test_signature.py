@@ -13,6 +13,7 @@ import trio
 from tests.integration.addons.openpgp import LONG_AGO, Keys
 from torcxd.addons.signature import Verifier
 from torcxd.errors import EX_DATAERR, ConfigurationError, PermanentError
+from torcxd.host import files
 
 DATA = b'{"kind": "torcx-package-list-v0"}\n'
 WHERE = "https://bucket.example/torcx_manifest.json.asc"
@@ -192,6 +193,23 @@ async def test_what_a_kill_left_of_a_check_goes_with_the_next(verifier: Verifier
     (home / "signature-of-a-killed-process").write_bytes(signature)
     await verifier.verify(DATA, signature, WHERE)
     assert not list(home.glob("signature-*"))
+
+
+async def test_a_power_cut_after_a_check_brings_nothing_of_it_back(
+    verifier: Verifier, home: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable: list[list[str]] = []
+    fsync = files.fsync_directory
+
+    def noted(directory: Path) -> None:
+        fsync(directory)
+        if directory == home:
+            durable.append(sorted(each.name for each in home.iterdir()))
+
+    monkeypatch.setattr(files, "fsync_directory", noted)
+    await verifier.verify(DATA, keys.sign(DATA, "good"), WHERE)
+    assert durable[-1] == sorted(each.name for each in home.iterdir())
+    assert not any(each.startswith("signature-") for each in durable[-1])
 
 
 async def test_no_agent_is_left_behind(verifier: Verifier, home: Path, keys: Keys) -> None:
