@@ -24,7 +24,7 @@ NAME: Final = "power"
 HELP: Final = "power cuts: every disk that may be left comes up well, and the node gets to the end"
 # Fourteen thousand images come up in 10 ms each; a third of them goes to the end, in a quarter of a second of processor
 # time each. Where that is too much, some from all over are taken, and it is told how many.
-SHARE: Final = 720.0
+SHARE: Final = 880.0
 # As many as keep two processors busy: a node and its peers wait for each other.
 _AT_ONCE: Final = 3
 # Of the images that another one stands for so many go all the way nevertheless: one in fifty.
