@@ -134,10 +134,19 @@ class Notification:
 
 
 def is_waiting(listener: int) -> bool:
-    """Whether a call waits, of a listener that is readable: if not, all processes that had the filter have ended."""
+    """Whether a call waits. One that a signal interrupts before it is received waits no more, and comes again."""
+    return bool(_events(listener) & select.POLLIN)
+
+
+def is_over(listener: int) -> bool:
+    """Whether all processes that had the filter have ended; since Linux 5.9."""
+    return bool(_events(listener) & select.POLLHUP)
+
+
+def _events(listener: int) -> int:
     poll = select.poll()
     poll.register(listener, select.POLLIN)
-    return any(events & select.POLLIN for _, events in poll.poll(0))
+    return next((events for _, events in poll.poll(0)), 0)
 
 
 def receive(listener: int) -> Notification | None:

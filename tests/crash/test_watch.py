@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.crash import notify
 from tests.crash.server import WatchedServer
 from tests.crash.watch import Watch
 from tests.integration.bootstrap.program import Preparation, Process
@@ -86,6 +87,16 @@ async def test_at_each_moment_what_was_before_is_done_and_nothing_else(stage: St
 async def test_a_run_that_ends_before_the_moment_is_left_alone(stage: Stage) -> None:
     watch, process = await stage.run("every_kind", 100)
     assert (process.code, watch.struck) == (0, [])
+
+
+async def test_a_call_that_a_signal_interrupts_ends_no_watch(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits no more when it is looked for, and comes again; without the watch each later call would fail."""
+    looks = iter([False] * 3)
+    is_waiting = notify.is_waiting
+    monkeypatch.setattr(notify, "is_waiting", lambda listener: next(looks, True) and is_waiting(listener))
+    watch, process = await stage.run("every_kind")
+    assert (process.code, len(watch.calls)) == (0, len(EVERY_KIND))
+    assert next(looks, None) is None
 
 
 async def test_threads_and_children_are_counted_and_killed_too(stage: Stage) -> None:

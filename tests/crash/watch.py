@@ -101,7 +101,11 @@ class Watch:
             while True:
                 await trio.lowlevel.wait_readable(listener)
                 if not notify.is_waiting(listener):
-                    return
+                    # Nobody may leave before: without a listener every call of a program that goes on fails.
+                    if notify.is_over(listener):
+                        return
+                    await trio.lowlevel.checkpoint()
+                    continue
                 waiting = notify.receive(listener)
                 if waiting is None:
                     continue
