@@ -43,6 +43,14 @@ class Layout:
         return self.at("/run/systemd/journal/socket")
 
     @property
+    def os_update_marker(self) -> Path:
+        """update_engine's note that an update waits for the reboot: ``kUpdateCompletedMarker`` in its sources.
+
+        Written at the end of each installation, removed by a reset; a boot begins without it.
+        """
+        return self.at("/run/update_engine_autoupdate_completed")
+
+    @property
     def docker_data(self) -> Path:
         return self.at("/var/lib/docker")
 

@@ -70,7 +70,7 @@ async def test_a_version_that_is_remembered_from_a_forged_signal(
             attempt=True,
             progress_deadline=30,
             on_status=lambda _status: None,
-            resolve_version=lambda: "1576.4.0",
+            resolve_version=lambda _: "1576.4.0",
             on_wait=lambda _reason: following.set(),
         )
         got.append(outcome.next_version)

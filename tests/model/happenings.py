@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tests.model.scopes import Scope
 from tests.model.shell import NOW, seen
-from tests.model.world import FORGOTTEN, NOTHING, OWN, PREFERRED, VERSIONS, World, boot, mappings, update
+from tests.model.world import NOTHING, OWN, PREFERRED, VERSIONS, World, boot, forgotten, mappings, update
 from torcxd.lifecycle import events
 
 
@@ -105,9 +105,12 @@ def boots(world: World, scope: Scope, *, wanted: bool) -> Iterator[Boot]:
 
 def reports(scope: Scope) -> Iterator[Report]:
     """What the sources can report: the truth, what was true, and what never was."""
-    coming = [update(version, pending) for version in scope.newer(VERSIONS[0]) for pending in (False, True)]
-    for each in (NOTHING, *coming, FORGOTTEN) if scope.forgets else (NOTHING, *coming):
-        yield Report(f"update_engine: {each.version}, {each.pending}", seen(each), _says(each))
+    newer = scope.newer(VERSIONS[0])
+    coming = [update(version, pending, scope.marks) for version in newer for pending in (False, True)]
+    nameless = dict.fromkeys(forgotten(each) for each in coming if each.pending and scope.forgets)
+    for each in (NOTHING, *coming, *nameless):
+        label = f"update_engine: {each.version}, {each.pending} {each.installation}".rstrip()
+        yield Report(label, seen(each), _says(each))
     yield Report("update_engine is not heard", events.OsUpdateLost(NOW), _never)
     for asked in (False, True):
         for answered in (False, True):

@@ -112,7 +112,7 @@ class Model:
     def begin(self) -> State | None:
         """Where everything begins; None where that fails."""
         process = self.steps.start(None, lambda what: self.wrongs.append(Wrong(what, None, "")))
-        return None if process is None else State(process, self.worlds.number(World()))
+        return None if process is None else State(process, self.worlds.number(World(marks=self.scope.marks)))
 
     def moves(self, number: int, worlds: Set[int], *, benign: bool = False) -> Iterator[Move]:
         """All that can happen to the process *number* in *worlds*.

@@ -20,6 +20,7 @@ class Scope:
     :param updates: how many newer OS versions there are.
     :param kubes: how many Kubernetes versions the cluster moves between.
     :param damage: whether somebody removes images and edits the profile.
+    :param marks: whether update_engine's marker can be seen, which tells one installation from another.
     :param stage: whether torcx is set up at all.
     :param vain: torcx fails in each boot.
     :param most_states: where to stop.
@@ -31,6 +32,7 @@ class Scope:
     updates: int = 1
     kubes: int = 2
     damage: bool = False
+    marks: bool = False
     stage: bool = True
     vain: bool = False
     most_states: int | None = None
@@ -52,10 +54,10 @@ class Scope:
     def forgets(self) -> bool:
         """Whether update_engine may forget the version of what it has installed.
 
-        Then it is believed on the record's word, for want of a better one. Where one update superseded another unheard,
-        that word is wrong: the one thing about a third OS version that the core cannot know, and that is not explored.
+        Without its marker it is believed on the record's word, for want of a better one. Where one update superseded
+        another unheard, that word is wrong: the one thing about a third OS version that the core cannot know then.
         """
-        return self.updates == 1
+        return self.marks or self.updates == 1
 
     def newer(self, os_version: str) -> tuple[str, ...]:
         """The OS versions that may follow *os_version*."""
@@ -82,7 +84,7 @@ QUICK: Final = (
 # What is walked through at random: any number of boots, two OS updates, and everything that can be damaged.
 WALKED: Final = (
     *(
-        Scope(name, policy, most_boots=None, updates=2, damage=True, stage=stage)
+        Scope(name, policy, most_boots=None, updates=2, damage=True, marks=True, stage=stage)
         for name, policy in COMMANDS.items()
         for stage in (True, False)
     ),

@@ -146,13 +146,13 @@ def _gather(effect: Gather, world: World, scope: Scope) -> Iterator[Outcome]:
             continue
         if world.engine == "forgot":
             # It is waited for until the time is over, unless the record knows.
-            if effect.known_next_os is not None:
-                yield report(update(effect.known_next_os, pending=True), kube, world)
+            if effect.known is not None and effect.known.names(world.seen):
+                yield report(replace(world.seen, version=effect.known.version), kube, world)
             continue
         # It drives update_engine: what that works on is installed in the end, or there was nothing.
         for version in scope.newer(world.os) if world.newer is None else (world.newer,):
             installed = world._replace(engine="installed", newer=version)
-            yield report(update(version, pending=True), kube, installed)
+            yield report(installed.seen, kube, installed)
         if world.engine in ("idle", "coming"):
             yield report(update(None, pending=True), kube, world._replace(engine="idle", newer=None))
 

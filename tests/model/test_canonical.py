@@ -28,6 +28,7 @@ _STUCK: Final = next(each for each in WALKED if each.bootstraps and each.vain)
 FORGETTING: Final[dict[str, dict[str, Any]]] = {
     "the Docker that was seen": {"docker_seen": None},
     "what was heard in this boot": {"heard_os": None},
+    "which installation was heard": {"heard_installation": ""},
     "what is waited for": {"next_try": None},
     "boots in vain": {"boots": {}},
     "the operator's question": {"hook_asked": False},
@@ -57,7 +58,7 @@ class Life:
         self.scope, self._random = scope, random
         self._core = Lifecycle(load_chart(), scope.policy)
         self._clock = NOW
-        self._world = World()
+        self._world = World(marks=scope.marks)
         self.differences = 0
         self._effects: tuple[Effect, ...] = ()
         self._take(self._core.start(None, Started(NOW, PRESENT)))
@@ -148,7 +149,7 @@ def test_what_makes_a_difference_is_missed(what: str, monkeypatch: pytest.Monkey
     life = Life(_STUCK if what == "boots in vain" else _DAEMON, Random(7))
 
     def live() -> None:
-        for _ in range(10 * STEPS):
+        for _ in range(40 * STEPS):
             life.live()
 
     with pytest.raises(AssertionError):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from tests.model.world import KUBE, World, inspect
 from torcxd.lifecycle.effects import Attend, Effect, End, Place, Publish, Reboot
 from torcxd.lifecycle.events import BootVerified, Compared, Event, Gathered, Published
-from torcxd.lifecycle.facts import Plan
-from torcxd.lifecycle.guards import MOST_BOOTS, known_next_os
+from torcxd.lifecycle.facts import OsUpdate, Plan
+from torcxd.lifecycle.guards import MOST_BOOTS, recorded_update
 from torcxd.lifecycle.machine import Step
 from torcxd.lifecycle.policy import Policy
 from torcxd.lifecycle.preparedness import unprepared
@@ -101,7 +101,7 @@ class Goal:
 
     :param here: it is there, whatever the world.
     :param published: it is there once kubelet.env is.
-    :param nameless: it is there while update_engine has forgotten what it has installed.
+    :param nameless: it is there while update_engine has forgotten what it has installed, and *known* does not name it.
     :param plan: it is there once the cluster is at this plan's version, and the node has its set.
     :param given_up: the plan's set need not be there: its OS was rolled back too often.
     :param asks_once: the cluster need not be at its version: it was asked once.
@@ -110,13 +110,16 @@ class Goal:
     here: bool = False
     published: bool = False
     nameless: bool = False
+    known: OsUpdate | None = None
     plan: Plan | None = None
     given_up: bool = False
     asks_once: bool = False
 
     def met(self, world: World) -> bool:
         """Whether the process is there."""
-        if self.here or (self.published and world.published) or (self.nameless and world.engine == "forgot"):
+        if self.here or (self.published and world.published):
+            return True
+        if self.nameless and world.engine == "forgot" and not (self.known and self.known.names(world.seen)):
             return True
         plan = self.plan
         if plan is None or (plan.target.kube_version != KUBE[world.kube] and not self.asks_once):
@@ -138,7 +141,7 @@ def goal(snapshot: Snapshot, finished: bool, policy: Policy) -> Goal:
         return Goal(here=True)
     if not policy.attends:
         # The process waits for the version of what is installed, and says so.
-        return Goal(published=True, nameless=snapshot.state == "gathering" and known_next_os(snapshot) is None)
+        return Goal(published=True, nameless=snapshot.state == "gathering", known=recorded_update(snapshot))
     if finished:
         return Goal(here=True)
     why = unprepared(snapshot)

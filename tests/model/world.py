@@ -6,6 +6,7 @@ carries 1.12, and so it is with the newer ones; Kubernetes 1.8 wants 17.03, and 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -27,7 +28,6 @@ PREFERRED: Final = {"v1.8.4": (OTHER, OWN), "v1.7.0": (OWN,)}
 MOST_VAIN: Final = MOST_BOOTS
 
 NOTHING: Final = OsUpdate(None, pending=False)
-FORGOTTEN: Final = OsUpdate(None, pending=True)
 
 Image = tuple[str, str]
 
@@ -38,6 +38,8 @@ class World(NamedTuple):
     :param os: what runs.
     :param engine: update_engine: ``idle``, ``coming``, ``installed``, or ``forgot``: installed, of unknown version.
     :param newer: the OS version that it works on, or has installed; None where it is idle.
+    :param marks: whether one installation can be told from another: it is its version then, for one of the same version
+        brings the same.
     :param kube: which of :data:`KUBE` the cluster is at.
     :param staged, stored: images by OS version and Docker; ``stored`` have their final names.
     :param pin: the Docker that the user's profile pins for the next boot.
@@ -57,6 +59,7 @@ class World(NamedTuple):
     os: str = OLD
     engine: str = "idle"
     newer: str | None = None
+    marks: bool = False
     kube: int = 0
     staged: frozenset[Image] = frozenset()
     stored: frozenset[Image] = frozenset()
@@ -87,7 +90,10 @@ class World(NamedTuple):
         """What update_engine says."""
         if self.engine == "idle":
             return NOTHING
-        return FORGOTTEN if self.engine == "forgot" else update(self.newer, pending=self.engine == "installed")
+        if self.engine == "coming":
+            return update(self.newer, pending=False)
+        named = update(self.newer, pending=True, marks=self.marks)
+        return forgotten(named) if self.engine == "forgot" else named
 
     def expecting(self, plan: Plan) -> World:
         """The next boot is asked, or allowed, for *plan*."""
@@ -115,8 +121,14 @@ def inspect(world: World, plan: Plan | None) -> Running:
 
 
 @cache
-def update(version: str | None, pending: bool) -> OsUpdate:
-    return OsUpdate(version, pending)
+def update(version: str | None, pending: bool, marks: bool = False) -> OsUpdate:
+    return OsUpdate(version, pending, version if marks and pending and version else "")
+
+
+@cache
+def forgotten(update: OsUpdate) -> OsUpdate:
+    """An installed update whose version update_engine has forgotten."""
+    return replace(update, version=None)
 
 
 @cache
@@ -137,6 +149,7 @@ def target(os_version: str, coming: OsUpdate, kube: str, stage: bool = True) -> 
         "a ConfigMap",
         stage=stage,
         next_pending=coming.pending or coming.version is None,
+        installation=coming.installation,
     )
 
 

@@ -79,7 +79,7 @@ async def live(root: Path, patch: pytest.MonkeyPatch, *, fortnights: int = FORTN
         patch.setattr(statefile, "LARGEST_HISTORY", LARGEST_HISTORY)
         patch.setattr(os_update, "POLL_INTERVAL", POLL)
         patch.setattr(watching, "follow", partial(follow, pace=WATCH))
-        patch.setattr(watching, "UpdateEngine", lambda bus: bus.machine.update_engine)
+        patch.setattr(watching, "UpdateEngine", lambda bus, _: bus.machine.update_engine)
         patch.setattr(cluster, "open_client", api.open_client)
         patch.setattr(perform, "fetch", year.supplies.fetch)
         for module in (addons, attending):

@@ -51,19 +51,19 @@ def scopes() -> list[Scope]:
     """The smaller worlds first.
 
     Boots that nobody asked for, Kubernetes versions, newer OS versions, damage: to each of them there is a world, and
-    one to all of them together.
+    one to all of them together. update_engine's marker is to be seen in half of them.
     """
     sizes = [
-        (0, 1, 1, False),
-        (2, 1, 1, False),
-        (0, 1, 2, False),
-        (1, 1, 1, True),
-        (0, 2, 1, False),
-        (2, 2, 2, True),
+        (0, 1, 1, False, False),
+        (2, 1, 1, False, True),
+        (0, 1, 2, False, True),
+        (1, 1, 1, True, False),
+        (0, 2, 1, False, False),
+        (2, 2, 2, True, True),
     ]
     return [
-        Scope(name, policy, boots, updates, kubes, damage=damage, most_states=MOST_STATES)
-        for boots, kubes, updates, damage in sizes
+        Scope(name, policy, boots, updates, kubes, damage=damage, marks=marks, most_states=MOST_STATES)
+        for boots, kubes, updates, damage, marks in sizes
         for name, policy in COMMANDS.items()
     ]
 
@@ -79,6 +79,7 @@ def run(budget: float, explored: Explored) -> list[str]:
         scope = found.scope
         size = f"{scope.most_boots} boots, {scope.updates} OS updates, {scope.kubes} Kubernetes versions"
         size += ", damage" if scope.damage else ""
+        size += ", marker" if scope.marks else ""
         how = "all of it" if found.complete else "its beginning"
         pace = f"{found.states / found.seconds:,.0f} a second" if found.states else "not begun"
         print(f"  {scope.name}, {size}: {found.states:,} states, {how}, {pace}", flush=True)

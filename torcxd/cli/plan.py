@@ -19,7 +19,7 @@ from torcxd.daemon.inspection import inspect
 from torcxd.daemon.statefile import read_recorded
 from torcxd.host.boot import read_boot_id
 from torcxd.lifecycle.facts import Image, Plan, Running
-from torcxd.lifecycle.guards import known_next_os
+from torcxd.lifecycle.guards import recorded_update
 from torcxd.paths import Layout
 from torcxd.settings import Settings
 
@@ -47,7 +47,7 @@ def plan(settings: Settings, layout: Layout, *, as_json: bool) -> int:
 async def _look(ctx: Context) -> tuple[Plan, list[Image], Running]:
     recorded = read_recorded(ctx.layout)
     this_boot = recorded is not None and recorded.boot_id == read_boot_id(ctx.layout.boot_id)
-    known = known_next_os(recorded) if recorded is not None and this_boot else None
+    known = recorded_update(recorded) if recorded is not None and this_boot else None
     target = await find_target(ctx, known, random=random.random, upgrade_os=False, prefetch=False)
     found = await plan_without_traces(ctx, Plan(target, target.coming_os))
     return found, await missing_images(ctx, found), await inspect(ctx, found)

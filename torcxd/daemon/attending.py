@@ -56,7 +56,7 @@ async def _still_true(ctx: Context, bus: Bus, plan: Plan, report: Report) -> boo
 
     Its signals get lost, and the next poll may be a minute away: an answer must not rest on what was true then (I3).
     """
-    seen = read(await UpdateEngine(bus).status())
+    seen = read(await UpdateEngine(bus, ctx.layout.os_update_marker).status())
     if is_for(plan, seen):
         return True
     await report(OsUpdateSeen(ctx.clock.now(), seen))

@@ -74,7 +74,7 @@ async def _still_prepared(ctx: Context, plan: Plan, bus: Bus, report: Report) ->
     if not await is_intact(ctx, plan, report):
         return False
     try:
-        seen = read(await UpdateEngine(bus).status())
+        seen = read(await UpdateEngine(bus, ctx.layout.os_update_marker).status())
     except DBusError as error:
         if error.absent:
             return True

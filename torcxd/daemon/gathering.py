@@ -26,6 +26,7 @@ from torcxd.lifecycle.effects import Gather, VerifyBoot
 from torcxd.lifecycle.events import BootVerified, Gathered, Waiting
 from torcxd.lifecycle.facts import OsUpdate, Plan, Target
 from torcxd.lifecycle.versions import is_docker
+from torcxd.sources.os_update import read
 from torcxd.sources.update_engine import follow_update
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ async def gather(ctx: Context, effect: Gather, report: Report, *, random: Callab
     recorded = effect.recorded
     if effect.os_update is None:
         target = await find_target(
-            ctx, effect.known_next_os, random=random, upgrade_os=ctx.settings.upgrade_os, prefetch=True, report=report
+            ctx, effect.known, random=random, upgrade_os=ctx.settings.upgrade_os, prefetch=True, report=report
         )
     else:
         # A source watches update_engine: what it saw last is what counts.
@@ -81,7 +82,7 @@ async def _foreign_docker(ctx: Context, plan: Plan) -> str:
 
 async def find_target(
     ctx: Context,
-    known_next_os: str | None,
+    known: OsUpdate | None,
     *,
     random: Callable[[], float],
     upgrade_os: bool,
@@ -90,7 +91,7 @@ async def find_target(
 ) -> Target:
     """Ask everybody who knows, at the same time.
 
-    :param known_next_os: the next OS version on record, which counts where update_engine has forgotten its own.
+    :param known: the OS update on record, which counts where update_engine has forgotten the version of its own.
     :param upgrade_os: whether to make update_engine look for an update, and wait for its end.
     :param prefetch: whether to fetch the addons of an announced version meanwhile.
     :param report: told of what is waited for; None for a caller that only looks.
@@ -116,12 +117,10 @@ async def find_target(
         reasons, told = trio.open_memory_channel[str](math.inf)
         if report is not None:
             nursery.start_soon(_tell, ctx, told, report)
-        next_os = await _next_os(
-            ctx, known_next_os, upgrade_os=upgrade_os, prefetcher=prefetcher, on_wait=reasons.send_nowait
-        )
+        update = await _os_update(ctx, known, upgrade_os=upgrade_os, prefetcher=prefetcher, on_wait=reasons.send_nowait)
         await asked.wait()
         nursery.cancel_scope.cancel()
-    return _target(ctx, release, OsUpdate(next_os, pending=True), cluster[0])
+    return _target(ctx, release, update, cluster[0])
 
 
 def _target(ctx: Context, release: OsRelease, update: OsUpdate, cluster: Cluster) -> Target:
@@ -135,17 +134,21 @@ def _target(ctx: Context, release: OsRelease, update: OsUpdate, cluster: Cluster
         mappings_source=cluster.mappings_source,
         stage=not ctx.settings.torcx_skip_setup,
         next_pending=update.pending or update.version is None,
+        installation=update.installation,
     )
 
 
-async def _next_os(
+async def _os_update(
     ctx: Context,
-    known_next_os: str | None,
+    known: OsUpdate | None,
     *,
     upgrade_os: bool,
     prefetcher: _Prefetcher | None,
     on_wait: Callable[[str], None],
-) -> str | None:
+) -> OsUpdate:
+    def recorded(status: Status) -> str | None:
+        return known.version if known is not None and known.names(read(status)) else None
+
     def changed(status: Status) -> None:
         if prefetcher is not None and status.version is not None:
             prefetcher.announced(status.version)
@@ -155,15 +158,16 @@ async def _next_os(
 
     async with ctx.system_bus() as bus:
         outcome = await follow_update(
-            UpdateEngine(bus),
+            UpdateEngine(bus, ctx.layout.os_update_marker),
             attempt=upgrade_os,
             progress_deadline=ctx.settings.update_deadline,
             on_status=changed,
-            resolve_version=lambda: known_next_os,
+            resolve_version=recorded,
             on_wait=on_wait,
         )
     log.info("Next OS version: %s (%s).", outcome.next_version or "none", outcome.note)
-    return outcome.next_version
+    installation = outcome.status.installation if outcome.status is not None else ""
+    return OsUpdate(outcome.next_version, pending=True, installation=installation)
 
 
 async def _tell(ctx: Context, reasons: trio.MemoryReceiveChannel[str], report: Report) -> None:

@@ -75,7 +75,8 @@ class Watch:
 
         try:
             async with self._ctx.system_bus() as bus:
-                await watch_os_update(UpdateEngine(bus), changed, lambda: self._health.up("update_engine"))
+                engine = UpdateEngine(bus, self._ctx.layout.os_update_marker)
+                await watch_os_update(engine, changed, lambda: self._health.up("update_engine"))
         except TorcxdError:
             await self._report(OsUpdateLost(self._ctx.clock.now()))
             raise

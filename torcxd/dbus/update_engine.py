@@ -6,9 +6,11 @@ What to make of its answers is in :mod:`torcxd.sources.update_engine`.
 from __future__ import annotations
 
 import math
+import os
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final
 
 from torcxd.dbus.bus import Bus
@@ -49,6 +51,7 @@ class Status:
     :param progress: of the download, 0.0 to 1.0.
     :param new_version: as sent; :attr:`version` is what to use.
     :param new_size: of the update, in bytes.
+    :param installation: which installation waits for the reboot, as :attr:`OsUpdate.installation`. Signals have none.
     """
 
     last_checked_time: int
@@ -56,6 +59,7 @@ class Status:
     operation: Operation
     new_version: str
     new_size: int
+    installation: str = ""
 
     @property
     def version(self) -> str | None:
@@ -63,16 +67,40 @@ class Status:
         return None if self.new_version in _NO_VERSION else self.new_version
 
 
-class UpdateEngine:
-    """update_engine, as a client on *bus*. Every method raises :class:`DBusError` as :meth:`Bus.call` does."""
+def installation_at(marker: Path | None) -> str:
+    """Which installation left *marker*, as :attr:`OsUpdate.installation`; empty where none is to be seen.
 
-    def __init__(self, bus: Bus) -> None:
+    Each installation writes it anew, and a reset removes it, so its inode and its time tell one from the next.
+    """
+    try:
+        found = os.stat(marker, follow_symlinks=False) if marker is not None else None
+    except OSError:
+        return ""
+    return f"{found.st_ino:016x}{found.st_mtime_ns:016x}" if found is not None else ""
+
+
+class UpdateEngine:
+    """update_engine, as a client on *bus*. Every method raises :class:`DBusError` as :meth:`Bus.call` does.
+
+    :param marker: the file by which it remembers over a restart that an update is installed, and not which: see
+        :attr:`torcxd.paths.Layout.os_update_marker`. None where it is not to be looked at.
+    """
+
+    def __init__(self, bus: Bus, marker: Path | None = None) -> None:
         self._bus = bus
+        self._marker = marker
 
     async def status(self) -> Status:
         """The state now."""
-        body = await self._bus.call(NAME, PATH, INTERFACE, "GetStatus", returns=STATUS_SIGNATURE)
-        return _status(body)
+        while True:
+            before = installation_at(self._marker)
+            body = await self._bus.call(NAME, PATH, INTERFACE, "GetStatus", returns=STATUS_SIGNATURE)
+            status = _status(body)
+            if status.operation is not Operation.UPDATED_NEED_REBOOT:
+                return status
+            # Else the answer may be of one installation, and the marker of the next one.
+            if installation_at(self._marker) == before:
+                return replace(status, installation=before)
 
     async def attempt_update(self) -> None:
         """Ask for a check and, if there is a newer version, its installation. Ignored unless it is idle."""

@@ -36,7 +36,7 @@ from torcxd.lifecycle.events import (
     RetryDue,
 )
 from torcxd.lifecycle.facts import Plan
-from torcxd.lifecycle.guards import known_next_os
+from torcxd.lifecycle.guards import recorded_update
 from torcxd.lifecycle.memory import changes_docker
 from torcxd.lifecycle.policy import Policy
 from torcxd.lifecycle.preparedness import COMPLETE, unprepared
@@ -146,7 +146,7 @@ def _effect(name: str, snapshot: Snapshot) -> Effect:
         if snapshot.verify_boot:
             assert plan is not None
             return VerifyBoot(plan)
-        return Gather(plan, known_next_os=known_next_os(snapshot))
+        return Gather(plan, known=recorded_update(snapshot))
     assert plan is not None, f"the state {snapshot.state} is entered with a plan only"
     if name == "reboot":
         note = snapshot.reboot

@@ -14,12 +14,12 @@ class Gather:
     :param recorded: the plan made last, to be checked against the disk where it is for the same target.
     :param os_update: what the source that watches update_engine saw; None to ask update_engine oneself, and to make it
         look for an update where that is wanted (bootstrap).
-    :param known_next_os: the next OS version on record, where update_engine has forgotten its own; None when unknown.
+    :param known: the OS update on record, where update_engine has forgotten the version of its own; None for none.
     """
 
     recorded: Plan | None
     os_update: OsUpdate | None = None
-    known_next_os: str | None = None
+    known: OsUpdate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,15 +18,25 @@ class OsUpdate:
     :param version: the coming OS version; None when there is none, or when it is not known.
     :param pending: it is installed and waits for the reboot; a pending update without a version is one that
         update_engine has forgotten the name of.
+    :param installation: which installation it is that is pending, in one opaque word: another one, also of the same
+        version, has another. Empty where none is pending, and where it cannot be told.
     """
 
     version: str | None
     pending: bool
+    installation: str = ""
 
     @property
     def unknown(self) -> bool:
         """Something is coming, and nobody knows what: nothing may be called prepared (I4)."""
         return self.pending and self.version is None
+
+    def names(self, seen: OsUpdate) -> bool:
+        """Whether this, on record, is the installation of *seen*, whose version nobody says any more.
+
+        Where what is seen cannot be told from another one, the record's word has to do.
+        """
+        return not seen.installation or self.installation == seen.installation
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,7 @@ class Target:
     :param docker_preferences: the Docker versions that the Kubernetes version accepts, best first.
     :param kube_source, mappings_source: where the version and the mappings came from, for people.
     :param stage: whether torcx is set up at all (``--torcx-skip-setup``).
+    :param installation: :attr:`OsUpdate.installation` of the pending update.
     """
 
     board: str
@@ -49,6 +60,12 @@ class Target:
     mappings_source: str
     stage: bool = True
     next_pending: bool = True
+    installation: str = ""
+
+    @property
+    def os_update(self) -> OsUpdate:
+        """What was known of update_engine when the target was gathered, or heard of the same version since."""
+        return OsUpdate(self.next_os, self.next_pending and self.next_os is not None, self.installation)
 
     @property
     def coming_os(self) -> str:

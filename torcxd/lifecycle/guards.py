@@ -104,22 +104,30 @@ def other_cluster(snapshot: Snapshot, event: Event) -> bool:
     return preferences != target.docker_preferences
 
 
-def known_next_os(snapshot: Snapshot) -> str | None:
-    """The next OS version on record, for an update_engine that has forgotten its own (N3).
+def recorded_update(snapshot: Snapshot) -> OsUpdate | None:
+    """The installed OS update on record, for an update_engine that has forgotten its version (N3); None for none.
 
     An update is pending until the next boot and no longer: a record of an earlier boot says nothing about this one.
     What was heard in this boot is newer than the plan, which is there only once the cluster has answered, too.
     """
     if snapshot.heard_os is not None:
-        return snapshot.heard_os or None
-    if snapshot.plan is None or snapshot.planned_in != snapshot.boot_id:
+        version, installation = snapshot.heard_os or None, snapshot.heard_installation
+    elif snapshot.plan is not None and snapshot.planned_in == snapshot.boot_id:
+        version, installation = snapshot.plan.target.next_os, snapshot.plan.target.installation
+    else:
         return None
-    return snapshot.plan.target.next_os
+    return OsUpdate(version, pending=True, installation=installation) if version is not None else None
 
 
 def known_update(snapshot: Snapshot, seen: OsUpdate) -> OsUpdate:
-    """What was seen, with the version from the record where update_engine has forgotten it."""
-    return replace(seen, version=known_next_os(snapshot)) if seen.unknown else seen
+    """What was seen, with the version from the record where update_engine has forgotten it.
+
+    Not where the record is of another installation: that one was reset, and another installed, while nobody listened.
+    """
+    recorded = recorded_update(snapshot) if seen.unknown else None
+    if recorded is None or not recorded.names(seen):
+        return seen
+    return replace(seen, version=recorded.version, installation=recorded.installation)
 
 
 GUARDS: Mapping[str, Guard] = {

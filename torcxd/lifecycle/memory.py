@@ -60,7 +60,7 @@ def remember(snapshot: Snapshot, event: Event) -> Snapshot:
     match event:
         case Booted(boot_id=boot_id):
             awaits = awaits_boot(snapshot, event)
-            fresh = replace(_unheard(snapshot), heard_os=None, heard_pending=False)
+            fresh = replace(_unheard(snapshot), heard_os=None, heard_pending=False, heard_installation="")
             return replace(fresh, boot_id=boot_id, verify_boot=awaits)
         case Gathered(target=target):
             plan = _as_heard(snapshot, _planned(snapshot, target, event))
@@ -141,8 +141,9 @@ def _planned(snapshot: Snapshot, target: Target, event: Gathered) -> Plan:
 
 def _remember_os_update(snapshot: Snapshot, seen: OsUpdate) -> Snapshot:
     update = known_update(snapshot, seen)
-    heard = snapshot.heard_os if update.unknown else update.version or ""
-    remembered = replace(snapshot, os_update=update, heard_os=heard, heard_pending=update.pending)
+    remembered = replace(snapshot, os_update=update, heard_pending=update.pending)
+    if not update.unknown:
+        remembered = replace(remembered, heard_os=update.version or "", heard_installation=update.installation)
     return replace(remembered, plan=_as_heard(remembered, snapshot.plan)) if snapshot.plan is not None else remembered
 
 
@@ -154,7 +155,7 @@ def _as_heard(snapshot: Snapshot, plan: Plan) -> Plan:
     update = snapshot.os_update
     if update is None or update.version is None or plan.target.next_os != update.version:
         return plan
-    return replace(plan, target=replace(plan.target, next_pending=update.pending))
+    return replace(plan, target=replace(plan.target, next_pending=update.pending, installation=update.installation))
 
 
 def _remember_boot(snapshot: Snapshot, running: Running) -> Snapshot:

@@ -42,7 +42,7 @@ def is_for(plan: Plan, seen: OsUpdate) -> bool:
     One that forgot the version of what it has installed was believed on the record's word (N3).
     """
     if seen.unknown:
-        return plan.target.next_os is not None
+        return plan.target.next_os is not None and plan.target.os_update.names(seen)
     return seen.version == plan.target.next_os and (seen.pending or seen.version is None)
 
 
@@ -83,5 +83,4 @@ def _last_known(snapshot: Snapshot) -> OsUpdate | None:
     plan = snapshot.plan
     if plan is None or snapshot.planned_in != snapshot.boot_id:
         return None
-    target = plan.target
-    return OsUpdate(target.next_os, pending=target.next_pending and target.next_os is not None)
+    return plan.target.os_update

@@ -57,6 +57,7 @@ class Snapshot:
     :param heard_os: the coming OS version that update_engine named last in this boot, empty when it said that none is
         coming; None until a source of this boot has reported.
     :param heard_pending: whether it said last in this boot that an update is installed, of whatever version.
+    :param heard_installation: :attr:`OsUpdate.installation` of the update that ``heard_os`` names.
     :param hook_asked: the update operator asks for its pre-reboot check.
     :param hook_answered: the success annotation is on the node.
     :param hook_answered_at: when it was answered last.
@@ -84,6 +85,7 @@ class Snapshot:
     planned_in: str = ""
     heard_os: str | None = None
     heard_pending: bool = False
+    heard_installation: str = ""
 
     @property
     def target(self) -> Target | None:

@@ -263,7 +263,7 @@ async def open_sandbox(root: Path, plot: Plot | None = None) -> AsyncIterator[Sa
         )
         checker.booted()
         api.store.listeners.append(Answers(checker).changed)
-        installation = Installed()
+        installation = Installed(node.layout.os_update_marker)
         nursery = await stack.enter_async_context(trio.open_nursery())
         box = Sandbox(
             plot,

@@ -61,7 +61,7 @@ POLICY: Final = f"""\
 class Installed:
     """The update that waits for the reboot, if any; with *marker* it survives the process, as the real one's does.
 
-    :param marker: a file that does not survive a boot, in /run.
+    :param marker: a file that does not survive a boot: :attr:`torcxd.paths.Layout.os_update_marker`.
     """
 
     marker: Path | None = None
@@ -77,7 +77,9 @@ class Installed:
         if self.marker is None:
             return
         if pending:
-            self.marker.touch()
+            self.marker.parent.mkdir(parents=True, exist_ok=True)
+            # As the real one writes it: nothing, over what there is.
+            self.marker.write_bytes(b"")
         else:
             self.marker.unlink(missing_ok=True)
 

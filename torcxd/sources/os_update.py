@@ -8,6 +8,7 @@ since ``locksmithctl send-need-reboot`` forges such signals.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 import trio
@@ -29,7 +30,7 @@ _UNDER_WAY: Final = frozenset(
 def read(status: Status) -> OsUpdate:
     """What a status says about the coming OS version."""
     if status.operation is Operation.UPDATED_NEED_REBOOT:
-        return OsUpdate(status.version, pending=True)
+        return OsUpdate(status.version, pending=True, installation=status.installation)
     if status.operation in _UNDER_WAY:
         return OsUpdate(status.version, pending=False)
     return OsUpdate(None, pending=False)
@@ -63,5 +64,6 @@ async def _until_something_new(events: EventSource, known: OsUpdate) -> None:
                 if not event.new:
                     raise DBusError("org.freedesktop.DBus.Error.NameHasNoOwner", "update_engine left the bus")
                 return
-            if read(event) != known:
+            # A signal does not tell which installation it is of: GetStatus does, when it is time.
+            if replace(read(event), installation=known.installation) != known:
                 return

@@ -73,7 +73,7 @@ async def follow_update(
     attempt: bool,
     progress_deadline: float,
     on_status: Callable[[Status], None],
-    resolve_version: Callable[[], str | None],
+    resolve_version: Callable[[Status], str | None],
     on_wait: Callable[[str], None] = lambda _reason: None,
 ) -> UpdateOutcome:
     """Find out the next OS version, with *attempt* by updating first.
@@ -87,7 +87,7 @@ async def follow_update(
     :param on_status: called for each change; a status whose ``version`` is known while it downloads lets the caller
         fetch for that version meanwhile.
     :param resolve_version: asked for the version of a pending update that update_engine cannot name any more: what was
-        recorded, or what the passive USR partition's os-release says; None when unknown.
+        recorded of that installation; None when unknown.
     :param on_wait: called with a clause that says what is waited for, whenever that changes.
     :raises TorcxdError: transient: the update failed, made no progress, was withdrawn, has an unknown version, the
         service is absent or keeps restarting, or the connection to the bus was lost (then connect again and call this
@@ -112,7 +112,7 @@ class _Follower:
         engine: Engine,
         progress_deadline: float,
         on_status: Callable[[Status], None],
-        resolve_version: Callable[[], str | None],
+        resolve_version: Callable[[Status], str | None],
         on_wait: Callable[[str], None],
     ) -> None:
         # Cancelled when nothing changes for too long, whatever is awaited then; each change moves its deadline.
@@ -221,9 +221,9 @@ class _Follower:
             return UpdateOutcome(status.version, status, "update_engine says so")
         if self._version is not None:
             return UpdateOutcome(self._version, status, "update_engine said so before it was restarted")
-        resolved = self._resolve_version()
+        resolved = self._resolve_version(status)
         if resolved is not None:
-            return UpdateOutcome(resolved, status, "update_engine does not say; from the record or the partition")
+            return UpdateOutcome(resolved, status, "update_engine does not say; from the record")
         return None
 
     async def _next(self, events: EventSource) -> Status:

@@ -154,7 +154,7 @@ async def _follow(bus: Bus) -> None:
         attempt=True,
         progress_deadline=60,
         on_status=_judge,
-        resolve_version=lambda: None,
+        resolve_version=lambda _: None,
         on_wait=lambda _: None,
     )
     demand(outcome.next_version not in {"", "0.0.0"}, "an unknown version is taken for one")

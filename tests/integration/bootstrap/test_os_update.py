@@ -9,7 +9,9 @@ import pytest
 import trio
 
 from tests.integration.bootstrap.bench import QUIET, UPDATING, OpenBench
+from torcxd.dbus.bus import open_bus
 from torcxd.dbus.service import ErrorReply
+from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.errors import EX_TEMPFAIL, EX_UNAVAILABLE
 from torcxd.sandbox.bucket_faults import Fault
 from torcxd.sandbox.images import docker_image
@@ -153,6 +155,24 @@ async def test_the_version_of_a_pending_update_is_remembered_when_update_engine_
         await node.box.reboot()
         assert (await node.bootstrap()).code == 0
         assert node.box.node.os_version == NEW_OS
+
+
+@pytest.mark.accepts("I3", "I4", "N3")
+async def test_the_version_of_an_update_that_was_superseded_meanwhile_is_not_remembered(bench: OpenBench) -> None:
+    async with bench(UPDATING) as node:
+        engine = node.box.update_engine
+        node.box.bucket.fail(IMAGE, Fault.NOT_FOUND)
+        assert (await node.bootstrap()).code == EX_UNAVAILABLE
+        node.box.bucket.heal()
+        async with open_bus(node.box.bus.address) as bus:
+            await UpdateEngine(bus).reset_status()
+        await engine.show(Step("UPDATED_NEED_REBOOT", version=OTHER_OS))
+        await node.box.restart(engine)
+        async with node.start("bootstrap", *node.box.flags) as process:
+            while "the version of the installed OS update" not in ((await node.status())["waiting_for"] or ""):
+                pass
+            process.send(signal.SIGTERM)
+        assert node.box.reboots == 0
 
 
 @pytest.mark.accepts("N9")

@@ -157,9 +157,10 @@ class Service(Bench):
         await self.box.update_engine.show(Show("UPDATED_NEED_REBOOT", version=version))
 
     async def forget(self) -> None:
-        """update_engine has installed an update and forgot which, as after a restart of it."""
-        await self.box.update_engine.show(Show("UPDATED_NEED_REBOOT"))
-        self.box.node.pending = NEW_OS
+        """update_engine, which has installed an update, is restarted: it forgets which."""
+        if self.box.node.pending is None:
+            await self.install()
+        await self.box.restart(self.box.update_engine)
 
     async def reset(self) -> None:
         """Somebody withdraws the update that waits for the reboot; update_engine says nothing."""

@@ -46,6 +46,25 @@ async def test_a_version_that_was_forgotten_comes_back_from_the_record(service: 
             assert not [reason for _, reason in node.told if reason and "does not say" in reason]
 
 
+@pytest.mark.accepts("I3", "I4", "N3")
+async def test_a_version_that_was_superseded_unheard_and_forgotten_is_not_believed(service: OpenService) -> None:
+    async with service() as node:
+        async with node.daemon() as daemon:
+            await node.install()
+            await daemon.says("→ reboot-pending")
+        # While no daemon runs, another update takes its place.
+        await node.reset()
+        await node.install("1632.3.0")
+        await node.forget()
+        node.ask()
+        async with node.daemon() as daemon:
+            await node.until_reason("update_engine does not say which version")
+            assert never_answered(node)
+            await node.reset()
+            await node.install()
+            await node.until_answered()
+
+
 @pytest.mark.accepts("A26", "A28", "I3")
 async def test_a_question_that_is_withdrawn_is_not_answered_and_a_repeated_one_is(service: OpenService) -> None:
     async with service() as node, node.daemon() as daemon:

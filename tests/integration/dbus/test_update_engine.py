@@ -8,6 +8,7 @@ import sys
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -48,7 +49,7 @@ async def follow(client: UpdateEngine, *, attempt: bool = True, deadline: float 
         attempt=attempt,
         progress_deadline=deadline,
         on_status=lambda _status: None,
-        resolve_version=lambda: None,
+        resolve_version=lambda _: None,
     )
 
 
@@ -161,6 +162,60 @@ async def test_with_a_marker_that_survives_the_process(
     assert installed == [NEW]
 
 
+@pytest.mark.accepts("I3", "N3")
+async def test_one_installation_is_told_from_the_next(
+    private: PrivateBus, nursery: trio.Nursery, tmp_path: Path
+) -> None:
+    marker = tmp_path / "run/marker"
+    engine = stand_in.UpdateEngine(installed=Installed(marker))
+    await nursery.start(engine.serve, private.address)
+    found = []
+    async with open_bus(private.address) as bus:
+        client = UpdateEngine(bus, marker)
+        assert (await client.status()).installation == ""
+        for _ in range(2):
+            await engine.show(Step("UPDATED_NEED_REBOOT", version=NEW))
+            found.append((await client.status()).installation)
+            # A new process finds the same one.
+            await engine.started()
+            assert await client.status() == Status(0, 0.0, Operation.UPDATED_NEED_REBOOT, "0.0.0", 0, found[-1])
+            await client.reset_status()
+            assert (await client.status()).installation == ""
+        await engine.show(Step("UPDATED_NEED_REBOOT", version=NEW))
+        # Where the marker is not to be seen.
+        assert (await UpdateEngine(bus).status()).installation == ""
+        assert (await UpdateEngine(bus, tmp_path / "none").status()).installation == ""
+    assert all(found)
+    assert len(set(found)) == 2
+
+
+class _Superseded(stand_in.UpdateEngine):
+    """What the first answer tells of is replaced by another installation before it arrives."""
+
+    answers = 0
+
+    async def _get_status(self) -> tuple[Any, ...]:
+        body = await super()._get_status()
+        self.answers += 1
+        if self.answers == 1:
+            await self._reset_status()
+            await self.show(Step("UPDATED_NEED_REBOOT", version=NEW))
+        return body
+
+
+@pytest.mark.accepts("I3", "N3")
+async def test_an_answer_goes_with_the_installation_that_it_is_of(
+    private: PrivateBus, nursery: trio.Nursery, tmp_path: Path
+) -> None:
+    marker = tmp_path / "marker"
+    engine = _Superseded(installed=Installed(marker))
+    await nursery.start(engine.serve, private.address)
+    await engine.show(Step("UPDATED_NEED_REBOOT", version="1576.4.0"))
+    async with open_bus(private.address) as bus:
+        status = await UpdateEngine(bus, marker).status()
+    assert (status.version, engine.answers) == (NEW, 2)
+
+
 # Following it.
 
 
@@ -217,7 +272,7 @@ async def test_a_restart_of_the_service_in_mid_update_is_survived(
         attempt=True,
         progress_deadline=DEADLINE,
         on_status=on_status,
-        resolve_version=lambda: None,
+        resolve_version=lambda _: None,
         on_wait=on_wait,
     )
     assert outcome.next_version == NEW
@@ -245,7 +300,7 @@ async def test_a_restart_of_the_bus_is_an_error_after_which_a_new_follow_goes_on
                 attempt=True,
                 progress_deadline=DEADLINE,
                 on_status=lambda status: downloading.set() if status.version else None,
-                resolve_version=lambda: None,
+                resolve_version=lambda _: None,
             )
     assert (caught.value.name, caught.value.kind) == (DISCONNECTED, Kind.TRANSIENT)
     await restarted.wait()

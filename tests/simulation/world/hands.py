@@ -6,6 +6,9 @@ import shutil
 from typing import TYPE_CHECKING
 
 from torcxd.daemon.statefile import read_recorded
+from torcxd.dbus.update_engine import installation_at
+from torcxd.lifecycle.facts import OsUpdate
+from torcxd.lifecycle.guards import recorded_update
 
 if TYPE_CHECKING:
     from tests.simulation.world.world import World
@@ -26,8 +29,9 @@ def remove(world: World, path: str) -> None:
 def note_what_is_known(world: World) -> None:
     """update_engine is about to forget which version it has installed."""
     snapshot = read_recorded(world.node.layout)
-    known = snapshot.heard_os or (snapshot.plan and snapshot.plan.target.next_os) if snapshot else None
-    world.excused |= world.node.pending is not None and known != world.node.pending
+    known = recorded_update(snapshot) if snapshot is not None else None
+    pending = OsUpdate(world.node.pending, True, installation_at(world.node.layout.os_update_marker))
+    world.excused |= pending.version is not None and known != pending
 
 
 def tamper(world: World, where: str) -> None:

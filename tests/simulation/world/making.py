@@ -73,7 +73,7 @@ def make_peers(
     names = FLATCAR if story.operator == "fluo" else CONTAINER_LINUX
     api.put_node(NODE)
     records = Records(context=lambda: {"boot_id": node.layout.boot_id.read_text().strip()})
-    installed = Installed()
+    installed = Installed(node.layout.os_update_marker)
 
     def finished(version: str) -> None:
         node.pending = version

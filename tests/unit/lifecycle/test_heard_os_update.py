@@ -21,8 +21,9 @@ from torcxd.lifecycle.events import (
     Started,
 )
 from torcxd.lifecycle.facts import OsUpdate, Plan, Running, Target
-from torcxd.lifecycle.guards import known_next_os
+from torcxd.lifecycle.guards import recorded_update
 from torcxd.lifecycle.machine import Lifecycle, Policy, Step
+from torcxd.lifecycle.preparedness import is_for
 from torcxd.lifecycle.snapshot import Snapshot
 
 OLD, NEW, NEWER = "1520.8.0", "1576.4.0", "1632.3.0"
@@ -102,7 +103,49 @@ def test_what_was_heard_last_counts_more_than_an_older_plan(core: Lifecycle, fre
     assert withdrawn.os_update.unknown
 
 
+# As far as it can be told apart: update_engine's marker is there.
+FIRST, SECOND = replace(INSTALLED, installation="1"), replace(INSTALLED, installation="2")
+FORGOTTEN_FIRST, FORGOTTEN_SECOND = replace(FIRST, version=None), replace(SECOND, version=None)
+
+
+@pytest.mark.accepts("I3", "I4", "N3")
+def test_another_installation_than_the_one_that_was_heard_is_unknown(core: Lifecycle, fresh: Snapshot) -> None:
+    heard = run(core, fresh, seen(FIRST), OsUpdateLost(2.0)).snapshot
+    assert run(core, heard, seen(FORGOTTEN_FIRST)).snapshot.os_update == FIRST
+    assert run(core, heard, seen(FORGOTTEN_SECOND)).snapshot.os_update == FORGOTTEN_SECOND
+    # What was only announced need not be what was installed in the end.
+    announced = run(core, fresh, seen(ANNOUNCED), OsUpdateLost(2.0)).snapshot
+    assert run(core, announced, seen(FORGOTTEN_FIRST)).snapshot.os_update == FORGOTTEN_FIRST
+
+
+@pytest.mark.accepts("I3", "I4", "N3")
+def test_another_installation_than_the_planned_one_is_unknown(core: Lifecycle, fresh: Snapshot) -> None:
+    plan = replace(PLAN, target=replace(TARGET, next_pending=True, installation="1"))
+    planned = replace(fresh, plan=plan, planned_in="boot-1")
+    assert run(core, planned, seen(FORGOTTEN_FIRST)).snapshot.os_update == FIRST
+    assert run(core, planned, seen(FORGOTTEN_SECOND)).snapshot.os_update == FORGOTTEN_SECOND
+    assert is_for(plan, FORGOTTEN_FIRST)
+    assert not is_for(plan, FORGOTTEN_SECOND)
+
+
+@pytest.mark.accepts("N3")
+def test_where_installations_cannot_be_told_apart_the_record_is_believed(core: Lifecycle, fresh: Snapshot) -> None:
+    heard = run(core, fresh, seen(FIRST), seen(FORGOTTEN)).snapshot
+    assert heard.os_update == FIRST
+    # What could be told apart before still can.
+    assert run(core, heard, seen(FORGOTTEN_SECOND)).snapshot.os_update == FORGOTTEN_SECOND
+
+
+def test_a_plan_follows_to_a_new_installation_of_its_version(core: Lifecycle, fresh: Snapshot) -> None:
+    plan = replace(PLAN, target=replace(TARGET, next_pending=True, installation="1"))
+    planned = replace(fresh, plan=plan, planned_in="boot-1", state="reboot-pending")
+    again = run(core, planned, seen(SECOND)).snapshot
+    assert again.state == "reboot-pending"
+    assert again.target is not None
+    assert again.target.installation == again.heard_installation == "2"
+
+
 def test_a_boot_ends_what_was_heard(core: Lifecycle, fresh: Snapshot) -> None:
     heard = run(core, fresh, seen(INSTALLED), Booted(2.0, "boot-2")).snapshot
-    assert known_next_os(heard) is None
+    assert recorded_update(heard) is None
     assert run(core, heard, seen(FORGOTTEN)).snapshot.os_update == FORGOTTEN

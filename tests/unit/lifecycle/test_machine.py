@@ -299,7 +299,7 @@ def test_a_reason_to_wait_is_remembered_and_goes_with_the_state(core: Lifecycle)
 def test_a_node_that_drifted_before_publishing_gathers_again(core: Lifecycle) -> None:
     snapshot = run(core, first(core), [*TO_REBOOT[:-1], Compared(5, AFTER)]).snapshot
     step = core.step(snapshot, Drifted(6, replace(AFTER, intact=False)))
-    assert (step.snapshot.state, step.effects) == ("gathering", (Gather(PLAN, known_next_os=NEW),))
+    assert (step.snapshot.state, step.effects) == ("gathering", (Gather(PLAN, known=OsUpdate(NEW, pending=True)),))
 
 
 def test_an_event_without_a_row_is_a_defect_and_says_where(core: Lifecycle) -> None:
@@ -324,5 +324,5 @@ def test_staged_images_that_are_gone_are_fetched_again(core: Lifecycle) -> None:
 def test_a_next_version_on_record_counts_in_its_own_boot_only(core: Lifecycle) -> None:
     snapshot = run(core, first(core), TO_REBOOT[:1]).snapshot
     drifted = run(core, first(core), [*TO_REBOOT[:-1], Compared(5, AFTER), Drifted(6, BEFORE)]).snapshot
-    assert core.start(drifted, Started(7, "boot-1")).effects == (Gather(PLAN, known_next_os=NEW),)
-    assert core.start(snapshot, Started(100, "boot-2")).effects == (Gather(UNRESOLVED, known_next_os=None),)
+    assert core.start(drifted, Started(7, "boot-1")).effects == (Gather(PLAN, known=OsUpdate(NEW, pending=True)),)
+    assert core.start(snapshot, Started(100, "boot-2")).effects == (Gather(UNRESOLVED, known=None),)

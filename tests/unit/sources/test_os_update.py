@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import trio
@@ -94,6 +94,22 @@ async def test_an_update_whose_version_was_forgotten_is_pending_and_unknown(
             await trio.testing.wait_all_tasks_blocked()
             assert watched.seen[-1].unknown
         assert len(watched.seen) == 2
+
+
+@pytest.mark.accepts("N3")
+async def test_another_installation_of_the_same_version_is_told(mock_clock: trio.testing.MockClock) -> None:
+    async with watching() as watched:
+        for installation in ("1", "2"):
+            watched.engine.set(Operation.UPDATED_NEED_REBOOT, NEW)
+            watched.engine.state = replace(watched.engine.state, installation=installation)
+            mock_clock.jump(POLL_INTERVAL + 1)
+            await trio.testing.wait_all_tasks_blocked()
+        assert watched.seen == [NONE, OsUpdate(NEW, True, "1"), OsUpdate(NEW, True, "2")]
+        # Signals do not tell which installation they are of, and need not be asked about.
+        polls = watched.engine.polls
+        watched.engine.signal(replace(watched.engine.state, installation=""))
+        await trio.testing.wait_all_tasks_blocked()
+        assert watched.engine.polls == polls
 
 
 @pytest.mark.accepts("N3")

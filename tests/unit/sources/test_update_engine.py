@@ -39,7 +39,7 @@ class Caller:
             attempt=attempt,
             progress_deadline=progress_deadline,
             on_status=self.statuses.append,
-            resolve_version=lambda: self.resolved,
+            resolve_version=lambda _: self.resolved,
             on_wait=self.reasons.append,
         )
 
