@@ -61,7 +61,7 @@ async def test_what_a_killed_run_left_is_made_durable_before_it_counts(
 @pytest.mark.parametrize(
     ("build", "invariants"),
     [
-        # Any file's content may be what the first bad image has lost: the mark of a Docker whose data must go is one of them.
+        # The first bad image may have lost the content of any file, a note of whose data must go among them.
         ("syncs_no_content", ("I8", "N2", "I3", "I2", "I6")),
         ("syncs_no_names", ("I3", "I6", "N2")),
         ("pins_first", ("I3", "I6", "N2")),
