@@ -22,6 +22,7 @@ from tests.e2e.tree import PROJECT
 from torcxd.dbus.errors import DBusError
 from torcxd.kube.operators import FLATCAR, HOOK_ANNOTATION, TRUE
 from torcxd.messages import Message
+from torcxd.paths import Layout
 from torcxd.sandbox.operator import UpdateOperator
 from torcxd.sandbox.update_engine import Installed, Step, UpdateEngine
 
@@ -86,6 +87,8 @@ class AttendedNode:
 
     async def install(self) -> None:
         """The new OS version is installed, and the agent tells the operator."""
+        # The machine's own /run is not to be seen from here: there the marker is written by itself.
+        await self.machine.run("touch", str(Layout().os_update_marker))
         await self.engine.show(Step("UPDATED_NEED_REBOOT", version=NEW_OS, size=_SIZE))
         self.operator.need_reboot(NEW_OS)
 

@@ -98,6 +98,8 @@ async def test_a_rolled_back_update_is_recorded_and_tried_again(new_machine: Cal
         machine.inside("/var/lib/node/next-boot-fails").touch()
         await node.install()
         await node.asked_to_reboot()
+        # The unit's protections let it see which installation waits.
+        assert (await node.status())["plan"]["target"]["installation"]
         node.site.bucket.heal()
 
         await node.boot(2)
