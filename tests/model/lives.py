@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from tests.model.model import Model, State
+from tests.model.exploration import Exploration
+from tests.model.model import State
 
 # How long a life is, and how often it goes where nothing goes wrong: it gets through a few boots.
 _LIFE: Final = 80
@@ -16,19 +17,10 @@ _BENIGN: Final = 0.6
 
 
 @dataclass(slots=True)
-class Lives:
-    """Lives in one model. After :meth:`run` it holds what was found.
+class Lives(Exploration):
+    """Lives in one model. After :meth:`run` it holds what was found."""
 
-    :param first: whether to stop at the first violation.
-    :ivar violations: what is wrong, each with the life that led there.
-    """
-
-    model: Model
-    first: bool = False
-    violations: list[str] = field(default_factory=list)
-    transitions: int = 0
     _came: dict[State, tuple[State | None, str]] = field(default_factory=dict)
-    _kinds: set[str] = field(default_factory=set)
 
     @property
     def states(self) -> int:
@@ -41,7 +33,7 @@ class Lives:
         """
         begin = state = self.model.begin()
         if begin is None or state is None:
-            self._tell()
+            self.tell()
             return
         self._come(begin, None, "the process starts")
         for step in range(steps):
@@ -66,7 +58,7 @@ class Lives:
             benign = move.benign if isinstance(move.benign, bool) else state.world in move.benign
             for world in move.worlds:
                 yield move.label, benign, State(move.process, world)
-        self._tell()
+        self.tell()
 
     def _come(self, state: State, source: State | None, label: str) -> None:
         self._came.setdefault(state, (source, label))
@@ -86,19 +78,12 @@ class Lives:
                     seen.add(following)
                     pending.append(following)
         snapshot = self.model.steps.snapshots[self.model.steps.processes[state.process].snapshot or 0]
-        self._violate(f"no way out of {snapshot.state}", state)
+        self.violate(f"no way out of {snapshot.state}", state)
 
-    def _tell(self) -> None:
-        for wrong in self.model.wrongs:
-            self._violate(wrong.what, wrong.state, wrong.label)
-        self.model.wrongs.clear()
-
-    def _violate(self, what: str, state: State | None, *more: str) -> None:
-        if what in self._kinds:
-            return
-        self._kinds.add(what)
-        story = list(filter(None, more))
+    def story(self, state: State | None) -> list[str]:
+        """The life that has led to *state*."""
+        story: list[str] = []
         while state is not None:
             state, label = self._came[state]
             story.insert(0, label)
-        self.violations.append(f"{self.model.scope.name}: {what}: {' > '.join(story)}")
+        return story

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
-from tests.model.model import Model, Move, State
+from tests.model.exploration import Exploration
+from tests.model.model import Move, State
 from tests.model.relations import Table
 
 # The worlds that processes are in, by the process' number.
@@ -25,20 +26,14 @@ _NOWHERE: Final[frozenset[int]] = frozenset()
 
 
 @dataclass(slots=True)
-class Search:
+class Search(Exploration):
     """One exploration. After :meth:`run` it holds what was found.
 
-    :param first: whether to stop at the first violation.
-    :ivar violations: what is wrong, each with a short story that leads there.
     :ivar boots: with how many counted boots all is explored.
     :ivar complete: whether nothing is left to explore, and from each state it was looked for the goal.
     """
 
-    model: Model
-    first: bool = False
-    violations: list[str] = field(default_factory=list)
     states: int = 0
-    transitions: int = 0
     boots: int = 0
     complete: bool = False
     _deadline: float | None = None
@@ -46,7 +41,6 @@ class Search:
     # What was reached first in each step, and which of these began with the boots that were put off.
     _levels: list[Level] = field(default_factory=list)
     _booted: set[int] = field(default_factory=set)
-    _kinds: set[str] = field(default_factory=set)
 
     def run(self, deadline: float | None = None) -> None:
         """Explore until nothing is left, :attr:`Scope.most_states` are reached, or it is *deadline* (monotonic)."""
@@ -55,7 +49,7 @@ class Search:
         begin = self.model.begin()
         if begin is not None:
             self._reach(begin.process, {begin.world}, frontier)
-        self._tell()
+        self.tell()
         put_off: Bundles = {}
         while frontier:
             frontier = self._advance(self._unfold(frontier), put_off)
@@ -111,7 +105,7 @@ class Search:
             self.transitions += len(heard) * len(worlds)
             for after in {each.process for each in heard} - {process}:
                 self._reach(after, worlds, following)
-            self._tell()
+            self.tell()
             if self._is_over():
                 break
         return following
@@ -126,22 +120,8 @@ class Search:
 
     # What is told.
 
-    def _tell(self) -> None:
-        """Tell of what the model found to be wrong."""
-        for wrong in self.model.wrongs:
-            self._violate(wrong.what, wrong.state, wrong.label)
-        self.model.wrongs.clear()
-
-    def _violate(self, what: str, state: State | None, *more: str) -> None:
-        """Keep the first of each kind: its story is a short one."""
-        if what in self._kinds:
-            return
-        self._kinds.add(what)
-        story = filter(None, [*self._story(state), *more])
-        self.violations.append(f"{self.model.scope.name}: {what}: {' > '.join(story)}")
-
-    def _story(self, state: State | None) -> list[str]:
-        """What has led to *state*."""
+    def story(self, state: State | None) -> list[str]:
+        """What has led to *state*: a short one, since breadth comes first."""
         story: list[str] = []
         level = len(self._levels) - 1
         while state is not None:
@@ -203,7 +183,7 @@ class Search:
                     pending.setdefault(source, set()).update(before)
         for state in self._first_of(lost):
             snapshot = self.model.steps.snapshots[self.model.steps.processes[state.process].snapshot or 0]
-            self._violate(f"no way out of {snapshot.state}", state)
+            self.violate(f"no way out of {snapshot.state}", state)
         return True
 
     def _entries(self, reached: Bundles) -> dict[int, list[tuple[int, Move]]]:
