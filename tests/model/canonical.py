@@ -46,8 +46,9 @@ def canonical(snapshot: Snapshot, policy: Policy) -> Snapshot:
         # Whether it is answered counts where it is asked, and each word of the operator's tells both.
         hook_answered=snapshot.hook_asked and snapshot.hook_answered,
         planned_in=snapshot.boot_id if planned_here else "",
-        # Only the inhibitor asks for it, which follows the core, and tells it nothing.
-        heard_pending=False,
+        # The inhibitor asks for it, which follows the core and tells it nothing; and who has to know whether a version
+        # without an installation is of an installed update.
+        heard_pending=snapshot.heard_pending and bool(snapshot.heard_os) and not snapshot.heard_installation,
     )
 
 

@@ -61,8 +61,8 @@ def failed(kind: Kind, *, late: bool = False) -> events.Failed:
 
 
 @cache
-def gathered(found: Target, sealed: str | None, *, intact: bool) -> events.Gathered:
-    return events.Gathered(NOW, found, Running(found.current_os, sealed, intact))
+def gathered(found: Target, sealed: str | None, *, intact: bool, asked: bool) -> events.Gathered:
+    return events.Gathered(NOW, found, Running(found.current_os, sealed, intact), asked)
 
 
 @cache
@@ -135,7 +135,7 @@ def _gather(effect: Gather, world: World, scope: Scope) -> Iterator[Outcome]:
         found = target(after.os, coming, kube, scope.stage)
         same = effect.recorded is not None and effect.recorded.target.same_as(found)
         intact = inspect(after, effect.recorded if same else None).intact
-        event = gathered(found, after.sealed, intact=intact)
+        event = gathered(found, after.sealed, intact=intact, asked=effect.os_update is None)
         truth = kube == KUBE[after.kube]
         return Outcome(f"gathered: {coming.version}, {kube}", truth, after, event)
 

@@ -11,7 +11,7 @@ import msgspec
 from tests.model.canonical import PRESENT, canonical, elsewhere, of_the_ended, plain
 from tests.model.scopes import Scope
 from tests.model.shell import NOW
-from tests.model.verdicts import end_violation, idle_violation
+from tests.model.verdicts import end_violation, hearing_violation, idle_violation
 from torcxd.daemon import document
 from torcxd.lifecycle.chart import Chart, Transition
 from torcxd.lifecycle.effects import Effect, End
@@ -143,9 +143,9 @@ class Steps:
         except Exception as error:
             complain(f"{event.trigger} in {snapshot.state}: {error!r}")
             return None
-        wrong = end_violation(step, event)
-        if wrong:
-            complain(wrong)
+        for wrong in (end_violation(step, event), hearing_violation(snapshot, event, step.snapshot)):
+            if wrong:
+                complain(wrong)
         work = self._work_of(step)
         remembered = of_the_ended(step.snapshot) if work == ENDED else step.snapshot
         return self._snapshot(remembered, complain), work

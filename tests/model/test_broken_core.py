@@ -26,6 +26,7 @@ _BOOTSTRAP: Final = Scope("bootstrap", BOOTSTRAP, most_boots=2, kubes=1, damage=
 _DAEMON: Final = replace(_BOOTSTRAP, name="daemon", policy=DAEMON)
 _UNTOLD: Final = replace(_BOOTSTRAP, name="hook without annotation", policy=UNTOLD)
 _SUPERSEDED: Final = replace(_BOOTSTRAP, damage=False, updates=2, marks=True)
+_MARKED: Final = replace(_DAEMON, damage=False, marks=True)
 _STUCK: Final = replace(_BOOTSTRAP, most_boots=None, damage=False, vain=True)
 # A mistake that breadth does not come to in so many states is met within so many steps at random.
 _STEPS: Final = 600
@@ -105,7 +106,8 @@ MISTAKES: Final[dict[str, tuple[Breaks, Scope, str]]] = {
     ),
     "everything is prepared": (patched(duties, "unprepared", lambda _: ""), _UNTOLD, "at a start: I3"),
     "any installation is the recorded one": (patched(OsUpdate, "names", lambda *_: True), _SUPERSEDED, "I4: a reboot"),
-    "an unknown OS update is none": (patched(memory, "known_update", _none_if_unknown), _DAEMON, "no way out"),
+    "no installation is the recorded one": (patched(OsUpdate, "names", lambda *_: False), _MARKED, "N3: "),
+    "an unknown OS update is none": (patched(memory, "known_update", _none_if_unknown), _DAEMON, "N3: "),
 }
 
 

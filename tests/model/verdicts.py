@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.model.world import KUBE, World, inspect
 from torcxd.lifecycle.effects import Attend, Effect, End, Place, Publish, Reboot
-from torcxd.lifecycle.events import BootVerified, Compared, Event, Gathered, Published
+from torcxd.lifecycle.events import BootVerified, Compared, Event, Gathered, OsUpdateSeen, Published
 from torcxd.lifecycle.facts import OsUpdate, Plan
 from torcxd.lifecycle.guards import MOST_BOOTS, recorded_update
 from torcxd.lifecycle.machine import Step
@@ -119,7 +119,7 @@ class Goal:
         """Whether the process is there."""
         if self.here or (self.published and world.published):
             return True
-        if self.nameless and world.engine == "forgot" and not (self.known and self.known.names(world.seen)):
+        if self.nameless and world.engine == "forgot" and not _names(self.known, world.seen):
             return True
         plan = self.plan
         if plan is None or (plan.target.kube_version != KUBE[world.kube] and not self.asks_once):
@@ -128,6 +128,33 @@ class Goal:
             return True
         prepared = inspect(world, plan).intact and plan.target.coming_os == world.coming
         return prepared and (not world.hook or world.answered)
+
+
+def _names(recorded: OsUpdate | None, seen: OsUpdate) -> bool:
+    """Whether the record tells the version of what was seen without one."""
+    if recorded is None or recorded.version is None:
+        return False
+    if "" in (seen.installation, recorded.installation):
+        return recorded.pending or not seen.installation
+    return recorded.installation == seen.installation
+
+
+def hearing_violation(before: Snapshot, event: Event, after: Snapshot) -> str:
+    """What is wrong with what is made of a word of update_engine; empty for nothing."""
+    if not isinstance(event, OsUpdateSeen):
+        return ""
+    seen, made = event.update, after.os_update
+    if not seen.unknown:
+        right = made == seen and (after.heard_os, after.heard_installation) == (seen.version or "", seen.installation)
+        return "" if right else f"N3: {seen} was heard, and {made} is remembered"
+    recorded = OsUpdate(before.heard_os or None, before.heard_pending, before.heard_installation)
+    if before.heard_os is None:
+        here = before.plan is not None and before.planned_in == before.boot_id
+        recorded = before.plan.target.os_update if here and before.plan else OsUpdate(None, pending=False)
+    version = recorded.version if _names(recorded, seen) else None
+    if made is None or made.version != version or not made.pending:
+        return f"N3: {seen} was heard with {recorded} on record, and {made} is made of it"
+    return ""
 
 
 def stuck(snapshot: Snapshot) -> bool:

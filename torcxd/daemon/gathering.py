@@ -47,7 +47,7 @@ async def gather(ctx: Context, effect: Gather, report: Report, *, random: Callab
         target = _target(ctx, release, effect.os_update, await ask_cluster(ctx, random))
     same = recorded is not None and recorded.target.same_as(target)
     running = await inspect(ctx, recorded if same else None)
-    await report(Gathered(ctx.clock.now(), target, running))
+    await report(Gathered(ctx.clock.now(), target, running, asked=effect.os_update is None))
 
 
 async def verify_boot(ctx: Context, effect: VerifyBoot, report: Report) -> None:
@@ -167,6 +167,9 @@ async def _os_update(
         )
     log.info("Next OS version: %s (%s).", outcome.next_version or "none", outcome.note)
     installation = outcome.status.installation if outcome.status is not None else ""
+    if not installation and known is not None and known.version == outcome.next_version:
+        # The marker is not to be seen now; it was as the record was made.
+        installation = known.installation
     return OsUpdate(outcome.next_version, pending=True, installation=installation)
 
 

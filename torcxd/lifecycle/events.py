@@ -48,10 +48,12 @@ class Gathered(Event):
     """The target is known.
 
     :param running: what runs now, compared with the recorded plan where there is one for this very target.
+    :param asked: whether update_engine was asked for it, and the target does not rest on what a source had heard.
     """
 
     target: Target
     running: Running
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,12 @@ class OsUpdate:
     def names(self, seen: OsUpdate) -> bool:
         """Whether this, on record, is the installation of *seen*, whose version nobody says any more.
 
-        Where what is seen cannot be told from another one, the record's word has to do.
+        Where no marker is seen, or none was as this was recorded, the record's word has to do. An update that was only
+        announced then is not the one that is installed now.
         """
-        return not seen.installation or self.installation == seen.installation
+        if not seen.installation or (self.pending and not self.installation):
+            return True
+        return self.installation == seen.installation
 
 
 @dataclass(frozen=True, slots=True)

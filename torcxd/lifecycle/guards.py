@@ -105,18 +105,18 @@ def other_cluster(snapshot: Snapshot, event: Event) -> bool:
 
 
 def recorded_update(snapshot: Snapshot) -> OsUpdate | None:
-    """The installed OS update on record, for an update_engine that has forgotten its version (N3); None for none.
+    """The OS update on record, for an update_engine that has forgotten the version of its own (N3); None for none.
 
     An update is pending until the next boot and no longer: a record of an earlier boot says nothing about this one.
     What was heard in this boot is newer than the plan, which is there only once the cluster has answered, too.
     """
     if snapshot.heard_os is not None:
-        version, installation = snapshot.heard_os or None, snapshot.heard_installation
+        recorded = OsUpdate(snapshot.heard_os or None, snapshot.heard_pending, snapshot.heard_installation)
     elif snapshot.plan is not None and snapshot.planned_in == snapshot.boot_id:
-        version, installation = snapshot.plan.target.next_os, snapshot.plan.target.installation
+        recorded = snapshot.plan.target.os_update
     else:
         return None
-    return OsUpdate(version, pending=True, installation=installation) if version is not None else None
+    return recorded if recorded.version is not None else None
 
 
 def known_update(snapshot: Snapshot, seen: OsUpdate) -> OsUpdate:
@@ -127,7 +127,7 @@ def known_update(snapshot: Snapshot, seen: OsUpdate) -> OsUpdate:
     recorded = recorded_update(snapshot) if seen.unknown else None
     if recorded is None or not recorded.names(seen):
         return seen
-    return replace(seen, version=recorded.version, installation=recorded.installation)
+    return replace(seen, version=recorded.version, installation=seen.installation or recorded.installation)
 
 
 GUARDS: Mapping[str, Guard] = {

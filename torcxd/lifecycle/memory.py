@@ -60,9 +60,12 @@ def remember(snapshot: Snapshot, event: Event) -> Snapshot:
     match event:
         case Booted(boot_id=boot_id):
             awaits = awaits_boot(snapshot, event)
-            fresh = replace(_unheard(snapshot), heard_os=None, heard_pending=False, heard_installation="")
+            fresh = _unheard_update(_unheard(snapshot))
             return replace(fresh, boot_id=boot_id, verify_boot=awaits)
-        case Gathered(target=target):
+        case Gathered(target=target, asked=asked):
+            if asked:
+                # The target is the newer word.
+                snapshot = replace(_unheard_update(snapshot), os_update=None)
             plan = _as_heard(snapshot, _planned(snapshot, target, event))
             return replace(snapshot, plan=plan, planned_in=snapshot.boot_id)
         case BootVerified(running=running):
@@ -130,6 +133,10 @@ def _unheard(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, os_update=None, hook_asked=False, hook_answered=False)
 
 
+def _unheard_update(snapshot: Snapshot) -> Snapshot:
+    return replace(snapshot, heard_os=None, heard_pending=False, heard_installation="")
+
+
 def _planned(snapshot: Snapshot, target: Target, event: Gathered) -> Plan:
     rolled_back = snapshot.boots.get(os_key(target.coming_os), 0) >= MOST_BOOTS
     boot_os = target.current_os if rolled_back else target.coming_os
@@ -140,10 +147,15 @@ def _planned(snapshot: Snapshot, target: Target, event: Gathered) -> Plan:
 
 
 def _remember_os_update(snapshot: Snapshot, seen: OsUpdate) -> Snapshot:
+    # One that the record does not name ends the record: what was heard before is not what is coming.
     update = known_update(snapshot, seen)
-    remembered = replace(snapshot, os_update=update, heard_pending=update.pending)
-    if not update.unknown:
-        remembered = replace(remembered, heard_os=update.version or "", heard_installation=update.installation)
+    remembered = replace(
+        snapshot,
+        os_update=update,
+        heard_os=update.version or "",
+        heard_pending=update.pending,
+        heard_installation=update.installation,
+    )
     return replace(remembered, plan=_as_heard(remembered, snapshot.plan)) if snapshot.plan is not None else remembered
 
 

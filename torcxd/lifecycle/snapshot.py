@@ -55,9 +55,9 @@ class Snapshot:
     :param docker_seen: the Docker reference that was seen applied last: the one whose data lie in /var/lib/docker.
     :param os_update: what update_engine does, as seen by this process; None until its source has reported.
     :param heard_os: the coming OS version that update_engine named last in this boot, empty when it said that none is
-        coming; None until a source of this boot has reported.
+        coming, or none that anybody knows; None until a source of this boot has reported.
     :param heard_pending: whether it said last in this boot that an update is installed, of whatever version.
-    :param heard_installation: :attr:`OsUpdate.installation` of the update that ``heard_os`` names.
+    :param heard_installation: :attr:`OsUpdate.installation` of the update that was heard of last.
     :param hook_asked: the update operator asks for its pre-reboot check.
     :param hook_answered: the success annotation is on the node.
     :param hook_answered_at: when it was answered last.

@@ -194,6 +194,25 @@ async def test_each_damaged_file_is_found(bench: OpenBench) -> None:
                 path.write_bytes(before)
 
 
+async def test_a_damaged_state_that_somebody_removes_is_not_missed(bench: OpenBench) -> None:
+    async with bench(UPDATING) as node:
+        assert (await node.to_the_end()).code == 0
+        path, checker = node.path(f"{STATE}/state.json"), node.box.checker.fork()
+        path.write_bytes(b"damaged")
+        checker.state_damaged()
+        path.unlink()
+        checker.state_lost()
+        assert checker.check() == []
+        # What was kept aside before stays.
+        path.write_bytes(b"damaged again")
+        checker.state_damaged()
+        aside = path.rename(path.with_name("state.json.damaged"))
+        checker.state_lost()
+        assert checker.check() == []
+        aside.unlink()
+        assert_found("a damaged state is not kept", "I8", checker.check())
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_each_damage_is_found(bench: OpenBench, damage: str) -> None:
     invariant, do = DAMAGES[damage]

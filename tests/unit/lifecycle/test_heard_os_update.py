@@ -11,6 +11,7 @@ from torcxd.lifecycle.effects import Gather
 from torcxd.lifecycle.events import (
     Booted,
     Compared,
+    Drifted,
     Event,
     Fetched,
     Gathered,
@@ -23,7 +24,7 @@ from torcxd.lifecycle.events import (
 from torcxd.lifecycle.facts import OsUpdate, Plan, Running, Target
 from torcxd.lifecycle.guards import recorded_update
 from torcxd.lifecycle.machine import Lifecycle, Policy, Step
-from torcxd.lifecycle.preparedness import is_for
+from torcxd.lifecycle.preparedness import inhibition, is_for
 from torcxd.lifecycle.snapshot import Snapshot
 
 OLD, NEW, NEWER = "1520.8.0", "1576.4.0", "1632.3.0"
@@ -36,6 +37,8 @@ TARGET = Target(
 )
 PLAN = Plan(TARGET, NEW, "17.03", resolved=True)
 BEFORE = Running(OLD, "1.12", intact=True)
+
+BOOTSTRAP = Policy(ends_when_published=True, ends_on_permanent=True, retry_for=3600)
 
 
 @pytest.fixture
@@ -134,6 +137,40 @@ def test_where_installations_cannot_be_told_apart_the_record_is_believed(core: L
     assert heard.os_update == FIRST
     # What could be told apart before still can.
     assert run(core, heard, seen(FORGOTTEN_SECOND)).snapshot.os_update == FORGOTTEN_SECOND
+
+
+@pytest.mark.accepts("N3")
+def test_a_record_that_was_made_without_the_marker_is_believed(core: Lifecycle, fresh: Snapshot) -> None:
+    heard = run(core, fresh, seen(INSTALLED)).snapshot
+    assert run(core, heard, seen(FORGOTTEN_FIRST)).snapshot.os_update == FIRST
+    planned = replace(fresh, plan=replace(PLAN, target=replace(TARGET, next_pending=True)), planned_in="boot-1")
+    assert run(core, planned, seen(FORGOTTEN_FIRST)).snapshot.os_update == FIRST
+
+
+@pytest.mark.accepts("I3", "I4", "N3")
+def test_what_was_superseded_is_not_believed_again_where_the_marker_goes(core: Lifecycle, fresh: Snapshot) -> None:
+    superseded = run(core, fresh, seen(FIRST), seen(FORGOTTEN_SECOND)).snapshot
+    assert run(core, superseded, seen(FORGOTTEN)).snapshot.os_update == FORGOTTEN
+    # Nor is it named as what reboots are held off for.
+    lost = run(core, superseded, OsUpdateLost(3.0)).snapshot
+    assert inhibition(lost) == inhibition(superseded)
+    assert "(not known)" in inhibition(lost)
+
+
+@pytest.mark.accepts("N3")
+@pytest.mark.parametrize("heard", [NONE, SECOND, replace(SECOND, version=NEWER)])
+def test_what_gathering_was_told_itself_is_newer_than_what_was_heard(fresh: Snapshot, heard: OsUpdate) -> None:
+    core = Lifecycle(load_chart(), BOOTSTRAP)
+    target = replace(TARGET, next_pending=True, installation="3")
+    plan = Plan(target, NEW, "17.03", resolved=True)
+    gathered = Gathered(2.0, target, BEFORE, asked=True)
+    step = run(
+        core, fresh, seen(heard), gathered, Resolved(3.0, plan), Fetched(4.0), Placed(5.0), Compared(6.0, BEFORE)
+    )
+    assert step.snapshot.state == "reboot-pending"
+    assert step.snapshot.plan == plan
+    (again,) = run(core, step.snapshot, Drifted(7.0, replace(BEFORE, intact=False))).effects
+    assert again == Gather(plan, known=OsUpdate(NEW, True, "3"))
 
 
 def test_a_plan_follows_to_a_new_installation_of_its_version(core: Lifecycle, fresh: Snapshot) -> None:

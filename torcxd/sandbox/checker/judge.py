@@ -100,10 +100,13 @@ class Checker:
     def state_damaged(self) -> None:
         """Somebody has just damaged the state file: the program has to keep it aside, and knows nothing of before."""
         self._damaged = self.disk.state()
-        self.state_lost()
+        self._reboots.forget()
 
     def state_lost(self) -> None:
         """Somebody has just removed the state file: the program knows nothing of before."""
+        if self._damaged not in self.disk.set_aside():
+            # It is gone before the program has seen it.
+            self._damaged = None
         self._reboots.forget()
 
     # What it finds.
