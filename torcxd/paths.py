@@ -1,7 +1,7 @@
 """Every path that torcxd reads or writes, below one root.
 
-``--root DIR`` moves them all at once, for images, containers, tests and the demo. No other module spells an
-absolute path of the host.
+``--root DIR`` moves them all at once, for images, containers, tests and the demo. Other modules spell no absolute path
+of the host, but for the settings' defaults, the vendor's stores, and what ``torcxd status`` needs without an import.
 """
 
 from __future__ import annotations
