@@ -70,13 +70,13 @@ class Status:
 def installation_at(marker: Path | None) -> str:
     """Which installation left *marker*, as :attr:`OsUpdate.installation`; empty where none is to be seen.
 
-    Each installation writes it anew, and a reset removes it, so its inode and its time tell one from the next.
+    Each installation writes it anew, minutes after the one before, so its time tells one from the next.
     """
     try:
         found = os.stat(marker, follow_symlinks=False) if marker is not None else None
     except OSError:
         return ""
-    return f"{found.st_ino:016x}{found.st_mtime_ns:016x}" if found is not None else ""
+    return f"{found.st_mtime_ns:x}" if found is not None else ""
 
 
 class UpdateEngine:

@@ -79,8 +79,8 @@ class Installed:
             return
         if pending:
             self.marker.parent.mkdir(parents=True, exist_ok=True)
-            # As the real one writes it: nothing, over what there is. Where it does not lie on a tmpfs, an inode comes
-            # back at once, and files have the time of the last tick.
+            # As the real one writes it: nothing, over what there is. There two of them are minutes apart; here they may
+            # come within a tick of the clock that gives files their time.
             self.marker.write_bytes(b"")
             now = time.time_ns()
             os.utime(self.marker, ns=(now, now))
