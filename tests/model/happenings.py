@@ -107,7 +107,7 @@ def reports(scope: Scope) -> Iterator[Report]:
     """What the sources can report: the truth, what was true, and what never was."""
     newer = scope.newer(VERSIONS[0])
     coming = [update(version, pending, scope.marks) for version in newer for pending in (False, True)]
-    nameless = dict.fromkeys(forgotten(each) for each in coming if each.pending and scope.forgets)
+    nameless = [forgotten(each) for each in coming if each.pending and scope.forgets]
     for each in (NOTHING, *coming, *nameless):
         label = f"update_engine: {each.version}, {each.pending} {each.installation}".rstrip()
         yield Report(label, seen(each), _says(each))

@@ -101,7 +101,8 @@ class Goal:
 
     :param here: it is there, whatever the world.
     :param published: it is there once kubelet.env is.
-    :param nameless: it is there while update_engine has forgotten what it has installed, and *known* does not name it.
+    :param nameless: it is there while update_engine has forgotten what it has installed.
+    :param known: the record, where it is not there if that names what was forgotten.
     :param plan: it is there once the cluster is at this plan's version, and the node has its set.
     :param given_up: the plan's set need not be there: its OS was rolled back too often.
     :param asks_once: the cluster need not be at its version: it was asked once.

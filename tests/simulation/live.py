@@ -23,7 +23,7 @@ from tests.simulation.pace import (
 )
 from tests.simulation.peers import Cluster, Machine
 from tests.simulation.year import NODE, Year, inline
-from torcxd.daemon import addons, attending, cluster, perform, process, statefile, watching
+from torcxd.daemon import addons, attending, cluster, context, perform, process, statefile, watching
 from torcxd.dbus.update_engine import Operation
 from torcxd.kube.operators import FLATCAR
 from torcxd.kube.reflector import follow
@@ -79,7 +79,7 @@ async def live(root: Path, patch: pytest.MonkeyPatch, *, fortnights: int = FORTN
         patch.setattr(statefile, "LARGEST_HISTORY", LARGEST_HISTORY)
         patch.setattr(os_update, "POLL_INTERVAL", POLL)
         patch.setattr(watching, "follow", partial(follow, pace=WATCH))
-        patch.setattr(watching, "UpdateEngine", lambda bus, _: bus.machine.update_engine)
+        patch.setattr(context, "UpdateEngine", lambda bus, _: bus.machine.update_engine)
         patch.setattr(cluster, "open_client", api.open_client)
         patch.setattr(perform, "fetch", year.supplies.fetch)
         for module in (addons, attending):

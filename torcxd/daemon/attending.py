@@ -12,7 +12,6 @@ from torcxd.daemon.finishing import is_intact
 from torcxd.daemon.operator import OperatorDesk
 from torcxd.dbus.bus import Bus
 from torcxd.dbus.systemd1 import Systemd1
-from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.host import docker_cleanup, files
 from torcxd.host.env_file import installer_kube_version, kubelet_env, read_env_file, render
 from torcxd.lifecycle.effects import Attend
@@ -56,7 +55,7 @@ async def _still_true(ctx: Context, bus: Bus, plan: Plan, report: Report) -> boo
 
     Its signals get lost, and the next poll may be a minute away: an answer must not rest on what was true then (I3).
     """
-    seen = read(await UpdateEngine(bus, ctx.layout.os_update_marker).status())
+    seen = read(await ctx.update_engine(bus).status())
     if is_for(plan, seen):
         return True
     await report(OsUpdateSeen(ctx.clock.now(), seen))

@@ -16,6 +16,7 @@ from torcxd.daemon.drifts import Drifts
 from torcxd.daemon.kept import Kept
 from torcxd.daemon.progress import Progress, Silent
 from torcxd.dbus.bus import Bus, open_bus
+from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.errors import ConfigurationError
 from torcxd.host.stamps import Stamps
 from torcxd.http import HttpClient, Proxies, Timeouts
@@ -80,6 +81,10 @@ class Context:
     def system_bus(self) -> AbstractAsyncContextManager[Bus]:
         """The system bus, or the one that DBUS_SYSTEM_BUS_ADDRESS names."""
         return open_bus()
+
+    def update_engine(self, bus: Bus) -> UpdateEngine:
+        """update_engine on *bus*, with the marker that tells one installation from the next."""
+        return UpdateEngine(bus, self.layout.os_update_marker)
 
 
 def _trusted() -> tuple[ssl.SSLContext, Stamps]:

@@ -14,7 +14,6 @@ from torcxd.dbus.bus import Bus
 from torcxd.dbus.errors import DBusError
 from torcxd.dbus.login1 import Login1
 from torcxd.dbus.systemd1 import Systemd1
-from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.errors import TransientError
 from torcxd.host import docker_cleanup, files
 from torcxd.host.env_file import kubelet_env, read_env_file, render
@@ -74,7 +73,7 @@ async def _still_prepared(ctx: Context, plan: Plan, bus: Bus, report: Report) ->
     if not await is_intact(ctx, plan, report):
         return False
     try:
-        seen = read(await UpdateEngine(bus, ctx.layout.os_update_marker).status())
+        seen = read(await ctx.update_engine(bus).status())
     except DBusError as error:
         if error.absent:
             return True

@@ -19,7 +19,7 @@ from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
 from torcxd.daemon.failures import as_single
 from torcxd.daemon.inspection import inspect
-from torcxd.dbus.update_engine import Operation, Status, UpdateEngine
+from torcxd.dbus.update_engine import Operation, Status
 from torcxd.host.docker import server_version
 from torcxd.host.os_release import OsRelease, read_os_release
 from torcxd.lifecycle.effects import Gather, VerifyBoot
@@ -158,7 +158,7 @@ async def _os_update(
 
     async with ctx.system_bus() as bus:
         outcome = await follow_update(
-            UpdateEngine(bus, ctx.layout.os_update_marker),
+            ctx.update_engine(bus),
             attempt=upgrade_os,
             progress_deadline=ctx.settings.update_deadline,
             on_status=changed,

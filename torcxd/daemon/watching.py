@@ -11,7 +11,6 @@ from torcxd.daemon.context import Context
 from torcxd.daemon.engine import Report
 from torcxd.daemon.followed import followed
 from torcxd.daemon.operator import OperatorDesk
-from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.errors import TorcxdError, TransientError
 from torcxd.kube.client import KubeClient
 from torcxd.kube.mappings import parse_mappings
@@ -75,7 +74,7 @@ class Watch:
 
         try:
             async with self._ctx.system_bus() as bus:
-                engine = UpdateEngine(bus, self._ctx.layout.os_update_marker)
+                engine = self._ctx.update_engine(bus)
                 await watch_os_update(engine, changed, lambda: self._health.up("update_engine"))
         except TorcxdError:
             await self._report(OsUpdateLost(self._ctx.clock.now()))

@@ -105,18 +105,9 @@ def other_cluster(snapshot: Snapshot, event: Event) -> bool:
 
 
 def recorded_update(snapshot: Snapshot) -> OsUpdate | None:
-    """The OS update on record, for an update_engine that has forgotten the version of its own (N3); None for none.
-
-    An update is pending until the next boot and no longer: a record of an earlier boot says nothing about this one.
-    What was heard in this boot is newer than the plan, which is there only once the cluster has answered, too.
-    """
-    if snapshot.heard_os is not None:
-        recorded = OsUpdate(snapshot.heard_os or None, snapshot.heard_pending, snapshot.heard_installation)
-    elif snapshot.plan is not None and snapshot.planned_in == snapshot.boot_id:
-        recorded = snapshot.plan.target.os_update
-    else:
-        return None
-    return recorded if recorded.version is not None else None
+    """The OS update on record, for an update_engine that has forgotten the version of its own (N3); None for none."""
+    recorded = snapshot.last_heard
+    return recorded if recorded is not None and recorded.version is not None else None
 
 
 def known_update(snapshot: Snapshot, seen: OsUpdate) -> OsUpdate:

@@ -60,12 +60,12 @@ def remember(snapshot: Snapshot, event: Event) -> Snapshot:
     match event:
         case Booted(boot_id=boot_id):
             awaits = awaits_boot(snapshot, event)
-            fresh = _unheard_update(_unheard(snapshot))
+            fresh = _without_update(_unheard(snapshot))
             return replace(fresh, boot_id=boot_id, verify_boot=awaits)
         case Gathered(target=target, asked=asked):
             if asked:
                 # The target is the newer word.
-                snapshot = replace(_unheard_update(snapshot), os_update=None)
+                snapshot = _without_update(snapshot)
             plan = _as_heard(snapshot, _planned(snapshot, target, event))
             return replace(snapshot, plan=plan, planned_in=snapshot.boot_id)
         case BootVerified(running=running):
@@ -133,8 +133,8 @@ def _unheard(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, os_update=None, hook_asked=False, hook_answered=False)
 
 
-def _unheard_update(snapshot: Snapshot) -> Snapshot:
-    return replace(snapshot, heard_os=None, heard_pending=False, heard_installation="")
+def _without_update(snapshot: Snapshot) -> Snapshot:
+    return replace(snapshot, os_update=None, heard_os=None, heard_pending=False, heard_installation="")
 
 
 def _planned(snapshot: Snapshot, target: Target, event: Gathered) -> Plan:

@@ -59,7 +59,8 @@ def inhibition(snapshot: Snapshot) -> str:
 
     It is held from the moment a boot into another OS version is pending until that version's set is complete.
     """
-    update, plan = _last_known(snapshot), snapshot.plan
+    # Not heard for now, what update_engine said last still counts.
+    update, plan = snapshot.os_update or snapshot.last_heard, snapshot.plan
     if update is None or not update.pending:
         return ""
     complete = (
@@ -72,15 +73,3 @@ def inhibition(snapshot: Snapshot) -> str:
     if complete:
         return ""
     return f"the addons for OS version {update.version or '(not known)'} are not staged yet"
-
-
-def _last_known(snapshot: Snapshot) -> OsUpdate | None:
-    """What update_engine does. Not heard for now, what it said last in this boot still counts; else the plan does."""
-    if snapshot.os_update is not None:
-        return snapshot.os_update
-    if snapshot.heard_os is not None or snapshot.heard_pending:
-        return OsUpdate(snapshot.heard_os or None, pending=snapshot.heard_pending)
-    plan = snapshot.plan
-    if plan is None or snapshot.planned_in != snapshot.boot_id:
-        return None
-    return plan.target.os_update

@@ -88,5 +88,18 @@ class Snapshot:
     heard_installation: str = ""
 
     @property
+    def last_heard(self) -> OsUpdate | None:
+        """What update_engine was said to do last in this boot, by whoever heard it; None where nobody has.
+
+        An update is pending until the next boot and no longer: a record of an earlier boot says nothing about this one.
+        What a source heard is newer than the plan, which is there only once the cluster has answered, too.
+        """
+        if self.heard_os is not None or self.heard_pending:
+            return OsUpdate(self.heard_os or None, self.heard_pending, self.heard_installation)
+        if self.plan is not None and self.planned_in == self.boot_id:
+            return self.plan.target.os_update
+        return None
+
+    @property
     def target(self) -> Target | None:
         return self.plan.target if self.plan else None

@@ -17,6 +17,8 @@ from typing import Any, Final
 import trio
 
 from tests.integration.bootstrap.program import Adversary, ForkServer, Process
+from torcxd.dbus.bus import open_bus
+from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.sandbox.sandbox import NEW_OS, Plot, Sandbox, open_sandbox
 from torcxd.sandbox.update_engine import Step
 
@@ -190,6 +192,18 @@ class Bench:
         assert process.code == 0, process.stderr
         report: dict[str, Any] = json.loads(process.stdout)
         return report
+
+    async def status_when(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """What ``torcxd status --json`` says as soon as *condition* holds for it."""
+        while not condition(report := await self.status()):
+            pass
+        return report
+
+    async def reset(self) -> None:
+        """Somebody withdraws the update that waits for the reboot; update_engine says nothing."""
+        async with open_bus(self.box.bus.address) as bus:
+            await UpdateEngine(bus).reset_status()
+        self.box.node.pending = None
 
     async def recorded(self, what: str) -> None:
         """Wait until the state file has something to say about *what*."""

@@ -9,9 +9,7 @@ import pytest
 import trio
 
 from tests.integration.bootstrap.bench import QUIET, UPDATING, OpenBench
-from torcxd.dbus.bus import open_bus
 from torcxd.dbus.service import ErrorReply
-from torcxd.dbus.update_engine import UpdateEngine
 from torcxd.errors import EX_TEMPFAIL, EX_UNAVAILABLE
 from torcxd.sandbox.bucket_faults import Fault
 from torcxd.sandbox.images import docker_image
@@ -164,13 +162,11 @@ async def test_the_version_of_an_update_that_was_superseded_meanwhile_is_not_rem
         node.box.bucket.fail(IMAGE, Fault.NOT_FOUND)
         assert (await node.bootstrap()).code == EX_UNAVAILABLE
         node.box.bucket.heal()
-        async with open_bus(node.box.bus.address) as bus:
-            await UpdateEngine(bus).reset_status()
+        await node.reset()
         await engine.show(Step("UPDATED_NEED_REBOOT", version=OTHER_OS))
         await node.box.restart(engine)
         async with node.start("bootstrap", *node.box.flags) as process:
-            while "the version of the installed OS update" not in ((await node.status())["waiting_for"] or ""):
-                pass
+            await node.status_when(lambda told: "version of the installed OS update" in (told["waiting_for"] or ""))
             process.send(signal.SIGTERM)
         assert node.box.reboots == 0
 

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import trio
@@ -17,8 +17,6 @@ from tests.integration.bootstrap.bench import KUBELET_ENV, TOO_LONG, Bench, open
 from tests.integration.bootstrap.program import ForkServer, Process
 from torcxd.daemon.context import Context
 from torcxd.daemon.process import DAEMON, attend_node
-from torcxd.dbus import update_engine
-from torcxd.dbus.bus import open_bus
 from torcxd.host.notify import ServiceManager
 from torcxd.kube.operators import FLATCAR, HOOK_ANNOTATION, TRUE, OperatorNames
 from torcxd.lifecycle.events import Event
@@ -140,12 +138,6 @@ class Service(Bench):
         """Wait until the node's annotation tells that *words* are why it is not answered."""
         await self.until(lambda: words in self.annotations.get(self.reason, ""))
 
-    async def status_when(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """What ``torcxd status --json`` says as soon as *condition* holds for it."""
-        while not condition(report := await self.status()):
-            pass
-        return report
-
     # update_engine.
 
     async def announce(self, version: str = NEW_OS) -> None:
@@ -161,12 +153,6 @@ class Service(Bench):
         if self.box.node.pending is None:
             await self.install()
         await self.box.restart(self.box.update_engine)
-
-    async def reset(self) -> None:
-        """Somebody withdraws the update that waits for the reboot; update_engine says nothing."""
-        async with open_bus(self.box.bus.address) as bus:
-            await bus.call(update_engine.NAME, update_engine.PATH, update_engine.INTERFACE, "ResetStatus")
-        self.box.node.pending = None
 
     # The daemon.
 
